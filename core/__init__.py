@@ -1,0 +1,1 @@
+"""Plain PyTorch: no ComfyUI, no globals, no prints."""
