@@ -1,0 +1,179 @@
+"""ICT-FaceKit Light, the free head model of USC's Institute for Creative Technologies (MIT licence).
+
+Source: Li et al. 2020, "Learning formation of physically-based face attributes"; github.com/ICT-VGL/ICT-FaceKit,
+FaceXModel. Centimetres, y up, z out of the face. No albedo directions, no joints: jaw and eyes move by blendshapes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .basis import Directions
+from .model import FaceModel, Group
+from .surface import Surface, SurfacePoints, contour_candidates
+
+LAYOUT = "ict-facekit"
+UNIT_IN_METRES = 0.01
+UNLISTED_EXPRESSIONS = ("PupilDilate_L", "PupilDilate_R", "cheekRaiser_L", "cheekRaiser_R")
+"""On disk, but not in `expressions` of vertex_indices.json."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of vertices. last: its last vertex (vertex_indices.json). colour: RGB albedo. skin: carries skin colour.
+
+    hidden: a shell that the authors render as glass or shadow; drawn opaque it would cover the eye.
+    """
+
+    name: str
+    last: int
+    colour: tuple[float, float, float]
+    skin: bool = False
+    hidden: bool = False
+
+
+SKIN = (0.74, 0.54, 0.45)
+"""Albedo of untextured skin, and below of the other parts: chosen by eye under the neutral light."""
+PARTS = (
+    Part("narrow face", 6705, SKIN, skin=True),
+    Part("face", 9408, SKIN, skin=True),
+    Part("head and neck", 11247, SKIN, skin=True),
+    Part("mouth socket", 13293, (0.42, 0.16, 0.15)),
+    Part("eye sockets", 14061, (0.62, 0.38, 0.33)),
+    Part("gums and tongue", 17038, (0.66, 0.33, 0.32)),
+    Part("teeth", 21450, (0.88, 0.85, 0.78)),
+    Part("left eye, outer", 22220, (0.90, 0.89, 0.87)),
+    Part("left eye, inner", 23020, (0.90, 0.89, 0.87), hidden=True),
+    Part("right eye, outer", 23790, (0.90, 0.89, 0.87)),
+    Part("right eye, inner", 24590, (0.90, 0.89, 0.87), hidden=True),
+    Part("lacrimal", 24998, (0.75, 0.48, 0.44)),
+    Part("eye blend", 25046, SKIN, hidden=True),
+    Part("eye occlusion", 25350, SKIN, hidden=True),
+    Part("lashes", 26718, (0.13, 0.09, 0.07)),
+)
+CHIN = 8
+"""iBUG's landmark at the tip of the chin."""
+VERTICES = PARTS[-1].last + 1
+EYES = ("left eye, outer", "right eye, outer")
+
+IRIS_COLOUR, LIMBUS_COLOUR, PUPIL_COLOUR = (0.36, 0.24, 0.15), (0.16, 0.11, 0.08), (0.02, 0.02, 0.02)
+IRIS_RADIUS, LIMBUS_WIDTH, PUPIL_RADIUS = 0.60, 0.08, 0.22
+"""Centimetres across the eye's axis; a human iris measures 1.2 cm, its pupil 0.3 to 0.6 in a bright room."""
+
+ATLAS_CELLS = {0: (0.0, 1 / 3, 2 / 3), 1: (2 / 3, 2 / 3, 1 / 3), 2: (2 / 3, 1 / 3, 1 / 3), 3: (2 / 3, 0.0, 1 / 3),
+               4: (1 / 3, 0.0, 1 / 6), 5: (1 / 2, 0.0, 1 / 6), 6: (1 / 3, 1 / 6, 1 / 6)}
+"""The file's UVs span seven unit tiles (face, head, gums, teeth, two lacrimals, lashes); ours is one: left, bottom,
+size. The face takes four ninths of it."""
+EYE_CELL = (0.0, 0.0, 1 / 3)
+"""The eyes lie over the face in tile 0; they get a cell of their own, which both share."""
+EYE_VERTICES = (21451, 24590)
+
+
+def matches(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bool:
+    """The packed file: bases by these names and the model's own number of vertices."""
+    needed = {"mean", "identity_basis", "expression_basis", "faces", "uv", "uv_faces", "landmarks68"}
+    return needed <= tensors.keys() and tensors["mean"].shape[0] == VERTICES
+
+
+def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> IctFaceKit:
+    """The model from its packed file; `metadata['expressions']` is the JSON list of the file's expression names."""
+    names = json.loads(metadata["expressions"])
+    listed = [i for i, name in enumerate(names) if name not in UNLISTED_EXPRESSIONS]
+    mean, landmarks = tensors["mean"].float(), tensors["landmarks68"].long()
+    faces, uv_faces = tensors["faces"].long(), tensors["uv_faces"].long()
+    return IctFaceKit(
+        build_surface(mean, faces, tensors["uv"].float(), uv_faces, landmarks),
+        mean,
+        Directions(tensors["identity_basis"]),
+        Directions(tensors["expression_basis"][listed]),
+        layout=LAYOUT,
+        identity=Group.numbered("identity", len(tensors["identity_basis"])),
+        expression=Group(tuple(names[i] for i in listed), low=0.0, high=1.0, gaussian=False),
+        albedo=Group(()),
+        unit_in_metres=UNIT_IN_METRES,
+        height=(mean[:, 1].max() - mean[landmarks[CHIN], 1]).item(),
+    )
+
+
+class IctFaceKit(FaceModel):
+    """V = mean + identity · directions + expression · directions; rigid otherwise."""
+
+    def __init__(self, surface: Surface, mean: Tensor, identities: Directions, expressions: Directions, **groups: Any):
+        super().__init__(surface, **groups)
+        self.register_buffer("mean", mean)
+        self.identities, self.expressions = identities, expressions
+
+    def vertices(self, identity: Tensor, expression: Tensor, joints: Tensor | None = None) -> Tensor:
+        return self.mean + self.identities(identity) + self.expressions(expression)
+
+    def subset(self, vertex_ids: Tensor) -> IctFaceKit:
+        return IctFaceKit(
+            self.surface().subset(vertex_ids),
+            self.mean[vertex_ids],
+            self.identities.subset(vertex_ids),
+            self.expressions.subset(vertex_ids),
+            **self.groups(),
+        )
+
+
+def build_surface(mean: Tensor, faces: Tensor, uv: Tensor, uv_faces: Tensor, landmarks: Tensor) -> Surface:
+    """The mesh without the shells that hide the eyes, its UVs in one atlas, its parts coloured.
+
+    mean: [V, 3]. faces, uv_faces: [F, 3]. uv: [T, 2] in seven tiles. landmarks: [68] vertex numbers.
+    """
+    ends = torch.tensor([part.last for part in PARTS])
+    part_of_vertex = torch.bucketize(torch.arange(len(mean)), ends)
+    part_of_face = part_of_vertex[faces.amin(1)]  # a triangle on a border belongs to the part before it
+    drawn = ~_flag("hidden")[part_of_face]
+    faces, uv_faces, part_of_face = faces[drawn], uv_faces[drawn], part_of_face[drawn]
+    narrow = part_of_face == 0
+    return Surface(
+        faces=faces,
+        uv=_atlas(uv, uv_faces[_is_eye(faces)]),
+        uv_faces=uv_faces,
+        colours=_colours(mean, part_of_vertex),
+        face_region=narrow,
+        skin_region=_flag("skin")[part_of_face],
+        landmarks68=SurfacePoints.at_vertices(landmarks, faces),
+        contour=contour_candidates(mean, faces[_flag("skin")[part_of_face]], mean[landmarks]),
+    )
+
+
+def _flag(name: str) -> Tensor:
+    return torch.tensor([getattr(part, name) for part in PARTS])
+
+
+def _is_eye(faces: Tensor) -> Tensor:
+    return ((faces >= EYE_VERTICES[0]) & (faces <= EYE_VERTICES[1])).all(1)
+
+
+def _atlas(uv: Tensor, eye_faces: Tensor) -> Tensor:
+    """Every tile's cell: [T, 2] in seven tiles -> [T, 2] in 0…1."""
+    tile = uv[:, 0].floor().clamp(0, max(ATLAS_CELLS)).long()
+    cells = torch.tensor([ATLAS_CELLS[i] for i in sorted(ATLAS_CELLS)])[tile]
+    cells[eye_faces.flatten()] = torch.tensor(EYE_CELL)
+    inside = torch.stack([uv[:, 0] - tile, uv[:, 1]], 1)
+    return cells[:, :2] + cells[:, 2:] * inside
+
+
+def _colours(mean: Tensor, part_of_vertex: Tensor) -> Tensor:
+    """[V, 3]: each part in its colour, an iris and a pupil on the front of each eyeball."""
+    colours = torch.tensor([part.colour for part in PARTS])[part_of_vertex]
+    for number in (i for i, part in enumerate(PARTS) if part.name in EYES):
+        eye = (part_of_vertex == number).nonzero().squeeze(1)
+        if len(eye) == 0:
+            continue
+        centre = (mean[eye].amin(0) + mean[eye].amax(0)) / 2
+        radius = (mean[eye] - centre)[:, :2].norm(dim=1)
+        front = mean[eye, 2] > centre[2]
+        for limit, colour in (
+            (IRIS_RADIUS, LIMBUS_COLOUR), (IRIS_RADIUS - LIMBUS_WIDTH, IRIS_COLOUR), (PUPIL_RADIUS, PUPIL_COLOUR)
+        ):
+            colours[eye[front & (radius < limit)]] = torch.tensor(colour)
+    return colours
