@@ -1,0 +1,22 @@
+"""The nodes, and the door's list of them."""
+
+from __future__ import annotations
+
+from . import host
+from .host import ComfyExtension, io
+
+NODES: list[type[io.ComfyNode]] = []
+"""Every node of the pack, in the order of the menus."""
+
+
+class PortraitRig(ComfyExtension):
+    """What ComfyUI loads."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> PortraitRig:
+    """Called once by ComfyUI when it loads the pack."""
+    host.register_model_folder()
+    return PortraitRig()

@@ -1,0 +1,389 @@
+"""The border to ComfyUI: the only file that knows it. Without ComfyUI a strict stand-in takes its place.
+
+Nodes take sockets, tensors in `core`'s layout, contexts for loading, optimising and working, and folders from here;
+every trap of the host (inference mode, memory, progress and cancel, paths) is dealt with once. Facts: ComfyUI 0.8.0.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..core.errors import UserError
+
+try:
+    from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui
+except ModuleNotFoundError as missing:
+    if missing.name != "comfy_api":  # ComfyUI is here but broken: its own message helps more than a stand-in
+        raise
+    from .standin import ComfyExtension, InputImpl, Types, folder_paths, io, ui
+    from .standin import runtime as _mm
+    from .standin import runtime as _utils
+
+    INSIDE_COMFYUI = False
+else:
+    import comfy.model_management as _mm
+    import comfy.utils as _utils
+    import folder_paths
+
+    INSIDE_COMFYUI = True
+
+__all__ = ["INSIDE_COMFYUI", "ComfyExtension", "InputImpl", "Types", "io", "ui"]
+
+T = TypeVar("T")
+Preview = Callable[[], Tensor]
+"""Makes the picture to show, [3, H, W] or [B, 3, H, W] RGB 0…1; called only when it is shown."""
+
+PACK = Path(__file__).resolve().parent.parent
+MODEL_FOLDER = "portrait_rig"
+"""Name of the pack's folder among the host's model folders."""
+MODEL_EXTENSIONS = {".safetensors", ".pt", ".pth", ".tar", ".pkl", ".mat", ".npz", ".npy", ".onnx", ".obj"}
+
+UPDATE_SECONDS = 0.05
+"""At least this long between two progress messages: the browser redraws for each."""
+PREVIEW_SECONDS = 0.5
+"""At least this long between two live pictures; each costs an encoding and a message of some 20 kB."""
+PREVIEW_SIDE = 512
+"""Pixels of a live picture's longer side; ComfyUI's own previews have it."""
+SAFETY_BYTES = 1 << 28
+"""Asked for beside a model's own weights when others make room: activations of a small network."""
+
+ADVANCED = {"advanced": True}
+"""For an input's `extra_dict`: newer hosts fold such an input away, 0.8.0 ignores it."""
+
+# Sockets -------------------------------------------------------------------------------------------------------------
+
+FaceModel = io.Custom("PORTRAIT_RIG_FACE_MODEL")
+FaceParams = io.Custom("PORTRAIT_RIG_FACE_PARAMS")
+Landmarks = io.Custom("PORTRAIT_RIG_LANDMARKS")
+StyleGan = io.Custom("PORTRAIT_RIG_STYLEGAN")
+Latent = io.Custom("PORTRAIT_RIG_LATENT")
+CoreLandmarks = io.Custom("FACE_LANDMARKS")
+"""What ComfyUI's own landmark finder gives (from 0.23 on)."""
+
+
+def newer(**options: Any) -> dict[str, Any]:
+    """Those of `io.Schema`'s options that this host knows: `io.Schema(…, **host.newer(search_aliases=[…]))`."""
+    known = inspect.signature(io.Schema).parameters
+    return {name: value for name, value in options.items() if name in known}
+
+
+# Values in and out ---------------------------------------------------------------------------------------------------
+
+
+def picture_in(image: Tensor, name: str = "image") -> Tensor:
+    """IMAGE [B, H, W, C] -> a copy [B, 3, H, W] float32 RGB 0…1; grey is spread, alpha dropped, values clamped.
+
+    UserError for an empty batch, another shape or values that are not numbers; `name` is the input's, for the sentence.
+    """
+    if not isinstance(image, Tensor) or image.dim() != 4 or image.shape[3] not in (1, 3, 4):
+        found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise UserError(f"The input '{name}' should hold pictures [B, H, W, 3], but holds {found}.")
+    if 0 in image.shape:
+        raise UserError(f"The input '{name}' holds no pictures (shape {list(image.shape)}). Connect at least one.")
+    picture = image[..., :3].permute(0, 3, 1, 2).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    bad = [str(frame) for frame in range(len(picture)) if not torch.isfinite(picture[frame]).all()]
+    if bad:
+        shown = ", ".join(bad[:5]) + (", …" if len(bad) > 5 else "")
+        raise UserError(
+            f"The input '{name}' holds values that are no numbers (NaN or infinite) in frame {shown}. "
+            "Look for the node before this one that makes them."
+        )
+    return picture.expand(-1, 3, -1, -1).contiguous().clamp_(0, 1)
+
+
+def picture_out(picture: Tensor) -> Tensor:
+    """[B, 3, H, W] RGB -> IMAGE [B, H, W, 3] float32 0…1, detached, contiguous, where the host keeps its values."""
+    return _out(picture.detach().permute(0, 2, 3, 1)).clamp_(0, 1)
+
+
+def mask_in(mask: Tensor, size: tuple[int, int] | None = None, name: str = "mask") -> Tensor:
+    """MASK [B, H, W] or [H, W] -> a copy [B, 1, H, W] float32 0…1, resized to `size` (H, W) where given."""
+    if not isinstance(mask, Tensor) or mask.dim() not in (2, 3) or 0 in mask.shape:
+        found = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise UserError(f"The input '{name}' should hold masks [B, H, W], but holds {found}.")
+    found = mask.reshape(-1, 1, *mask.shape[-2:]).to(torch.float32, copy=True)
+    if not torch.isfinite(found).all():
+        raise UserError(f"The input '{name}' holds values that are no numbers (NaN or infinite).")
+    if size is not None and tuple(found.shape[-2:]) != tuple(size):
+        found = nn.functional.interpolate(found, size, mode="bilinear", antialias=True)
+    return found.clamp_(0, 1)
+
+
+def mask_out(mask: Tensor) -> Tensor:
+    """[B, 1, H, W] or [B, H, W] -> MASK [B, H, W] float32 0…1."""
+    return _out(mask.detach().reshape(mask.shape[0], *mask.shape[-2:])).clamp_(0, 1)
+
+
+def mesh_out(mesh: Any) -> Any:
+    """`core.types.Mesh` -> MESH, a batch of one.
+
+    The host's attributes follow glTF: `uvs` [1, V, 2] with (0, 0) at the top left, `texture` [1, H, W, 3],
+    `vertex_colors` [1, V, 3], `normals` [1, V, 3]; those that the mesh lacks are None.
+    """
+    found = Types.MESH(_out(mesh.vertices.detach())[None], mesh.faces.detach().cpu()[None])
+    found.uvs = None if mesh.uv is None else _out(torch.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], 1).detach())[None]
+    found.vertex_colors = None if mesh.colours is None else _out(mesh.colours.detach())[None].clamp_(0, 1)
+    found.texture = None if mesh.texture is None else picture_out(mesh.texture[None])
+    found.normals = None if mesh.normals is None else _out(mesh.normals.detach())[None]
+    return found
+
+
+def preview(picture: Tensor) -> Any:
+    """[B, 3, H, W] RGB 0…1 -> pictures on the node itself: `io.NodeOutput(…, ui=host.preview(picture))`."""
+    return ui.PreviewImage(picture_out(picture))
+
+
+def show_text(text: str) -> Any:
+    """A text on the node itself, for `NodeOutput`'s `ui`."""
+    return ui.PreviewText(text)
+
+
+def _out(value: Tensor) -> Tensor:
+    """A float32 copy where the host keeps values between nodes."""
+    return value.to(_mm.intermediate_device(), torch.float32, copy=True).contiguous()
+
+
+# Device, inference mode, memory --------------------------------------------------------------------------------------
+
+
+def device() -> torch.device:
+    """Where to compute."""
+    return _mm.get_torch_device()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """For building and loading modules: outside inference mode, so that tensors are ordinary ones; no gradients."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def fresh(value: T) -> T:
+    """A copy that gradients may flow through: every tensor cloned, through dataclasses, dicts, lists and tuples.
+
+    For use inside `optimising` (inference tensors cannot be saved for backward). A module is copied only where another
+    hand moved it under inference mode, else it is returned as it is.
+    """
+    if isinstance(value, nn.Module):
+        tensors = [*value.parameters(), *value.buffers()]
+        return copy.deepcopy(value) if any(t.is_inference() for t in tensors) else value
+    if isinstance(value, Tensor):
+        return value.clone()
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: fresh(getattr(value, f.name)) for f in fields(value) if f.init})
+    if isinstance(value, Mapping):
+        return {key: fresh(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(fresh, value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(fresh, value))
+    return value
+
+
+@contextmanager
+def memory(*modules: nn.Module) -> Iterator[torch.device]:
+    """Modules on the computing device inside the block, back on their own afterwards, whatever happens.
+
+    The host makes room first. They are moved outside inference mode, so they stay trainable.
+    """
+    target = device()
+    homes = [(module, _device_of(module)) for module in modules]
+    moving = [module for module, home in homes if home != target]
+    if moving:
+        _mm.free_mm(SAFETY_BYTES + sum(map(_bytes_of, moving)), target)
+    try:
+        with loading():
+            for module in moving:
+                module.to(target)
+        yield target
+    finally:
+        with loading():
+            for module, home in homes:
+                module.to(home)
+        if moving:
+            soft_empty_cache()
+
+
+def soft_empty_cache() -> None:
+    """Gives cached memory of the computing device back; after large work, between chunks of a long clip."""
+    _mm.soft_empty_cache()
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return device()
+
+
+def _bytes_of(module: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+
+
+# Progress and cancel -------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """What `core` calls once a step: shows progress and the live picture, and raises when somebody pressed Cancel.
+
+    Whatever it raises must pass through the caller. Calls are cheap: progress is sent at most 20 times a second,
+    pictures twice; the last step always.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.loss = total, None
+        self._bar = _utils.ProgressBar(total)
+        self._updated = self._shown = float("-inf")
+
+    def __call__(
+        self, step: int, total: int | None = None, loss: float | None = None, preview: Preview | None = None
+    ) -> None:
+        """step: steps done, 1…total. total: where it differs from the one announced. loss: kept for the log."""
+        _mm.throw_exception_if_processing_interrupted()
+        total = self.total if total is None else total
+        self.loss = loss
+        now, last = time.monotonic(), step >= total
+        picture = None
+        if preview is not None and (last or now - self._shown >= PREVIEW_SECONDS):
+            picture = ("JPEG", _small_picture(preview()), PREVIEW_SIDE)
+            self._shown = time.monotonic()
+        if last or picture is not None or now - self._updated >= UPDATE_SECONDS:
+            self._bar.update_absolute(step, total, picture)
+            self._updated = now
+
+
+@contextmanager
+def working(total: int) -> Iterator[Watch]:
+    """Progress and cancel for work of `total` steps that needs no gradients."""
+    yield Watch(total)
+
+
+@contextmanager
+def optimising(total: int) -> Iterator[Watch]:
+    """Progress and cancel for an optimisation of `total` steps, outside inference mode and with gradients.
+
+    Inputs of the node are inference tensors: take `fresh(…)` of them inside the block.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        watch = Watch(total)
+        yield watch
+    if watch.loss is not None:
+        logging.getLogger(__name__).info("%d steps, loss %.4g", watch.total, watch.loss)
+
+
+def check_cancelled() -> None:
+    """Raises when somebody pressed Cancel; for work without steps."""
+    _mm.throw_exception_if_processing_interrupted()
+
+
+def _small_picture(picture: Tensor) -> Image.Image:
+    """The first of [B, 3, H, W] or [3, H, W] as a picture no larger than the host shows."""
+    picture = picture.detach().reshape(-1, *picture.shape[-3:])[0].float().clamp(0, 1)
+    pixels = (picture.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+    image = Image.fromarray(pixels)
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return image
+
+
+# Folders -------------------------------------------------------------------------------------------------------------
+
+
+def register_model_folder() -> None:
+    """Makes `models/portrait_rig` and the pack's weights known to the host; keeps what the user configured."""
+    paths = list(folder_paths.folder_names_and_paths.get(MODEL_FOLDER, ([], set()))[0])
+    for path in (os.path.join(folder_paths.models_dir, MODEL_FOLDER), str(PACK / "weights")):
+        if path not in paths:
+            paths.append(path)
+    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(MODEL_EXTENSIONS))
+
+
+def model_names(extensions: Collection[str] = MODEL_EXTENSIONS, folder_with: str | None = None) -> list[str]:
+    """Files in the model folders with one of the extensions; with `folder_with`, also folders that hold such a file."""
+    files = folder_paths.get_filename_list(MODEL_FOLDER)
+    names = {name for name in files if Path(name).suffix.lower() in extensions}
+    if folder_with is not None:
+        names |= {str(Path(name).parent) for name in files if Path(name).name == folder_with} - {"."}
+    return sorted(names)
+
+
+def model_path(name: str, origin: str = "", licence: str = "") -> Path:
+    """The file (or folder) `name` in the model folders.
+
+    UserError says where to put it and, where given, who publishes it and under which licence.
+    """
+    folders = [Path(path) for path in folder_paths.folder_names_and_paths[MODEL_FOLDER][0]]
+    for folder in folders:
+        path = folder / name
+        if path.exists() and _inside(path, folder):
+            return path
+    where = f" Its origin: {origin}." if origin else ""
+    terms = f" Its licence: {licence}." if licence else ""
+    raise UserError(f"The model file '{name}' is missing. Put it into {folders[0]}.{where}{terms}")
+
+
+def input_names(extensions: Collection[str]) -> list[str]:
+    """Files of the host's input folder with one of the extensions, sorted."""
+    folder = Path(folder_paths.get_input_directory())
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in found if path.is_file() and path.suffix.lower() in extensions)
+
+
+def input_path(name: str) -> Path:
+    """The file that the user named in the input folder ('name [output]' in the output folder).
+
+    UserError where it is absent or lies outside those folders.
+    """
+    bare, folder = folder_paths.annotated_filepath(name)
+    folder = Path(folder or folder_paths.get_input_directory())
+    path = folder / bare
+    if not _inside(path, folder):
+        raise UserError(f"The file '{name}' lies outside {folder}. Only files in that folder may be read.")
+    if not path.is_file():
+        raise UserError(f"There is no file '{name}' in {folder}. Put it there, or choose another.")
+    return path
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file to be written: where, and what the browser is told about it (`result`)."""
+
+    path: Path
+    subfolder: str
+
+    @property
+    def result(self) -> dict[str, str]:
+        return {"filename": self.path.name, "subfolder": self.subfolder, "type": "output"}
+
+
+def output_path(prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> OutputFile:
+    """The next free file '<prefix>_<number>_<extension>' in the output folder; makes the folder.
+
+    prefix: may hold folders and the host's marks such as %year%. extension: with its dot. size: (H, W) for %height% and
+    %width%. UserError where the prefix leads out of the output folder.
+    """
+    root = Path(os.path.abspath(folder_paths.get_output_directory()))
+    if not _inside(root / prefix, root):
+        raise UserError(f"The file name '{prefix}' leads out of the output folder {root}. Choose one inside it.")
+    folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, str(root), size[1], size[0])
+    return OutputFile(Path(folder) / f"{name}_{number:05d}_{extension}", subfolder)
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether `path` stays in `folder`, once '..' and links are resolved the same way for both."""
+    path, folder = os.path.abspath(path), os.path.abspath(folder)
+    try:
+        return os.path.commonpath((path, folder)) == folder
+    except ValueError:  # another drive
+        return False
