@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .basis import Directions
 from .model import FaceModel, Group
+from .paint import EYEBALL, SKIN, paint_eyeball
 from .surface import Surface, SurfacePoints, contour_candidates
 
 LAYOUT = "ict-facekit"
@@ -28,7 +29,7 @@ UNLISTED_EXPRESSIONS = ("PupilDilate_L", "PupilDilate_R", "cheekRaiser_L", "chee
 class Part:
     """A run of vertices. last: its last vertex (vertex_indices.json). colour: RGB albedo. skin: carries skin colour.
 
-    hidden: a shell that the authors render as glass or shadow; drawn opaque it would cover the eye.
+    hidden: a shell that the authors render as glass, shadow or cut-out hair; drawn opaque it would cover the eye.
     """
 
     name: str
@@ -38,8 +39,6 @@ class Part:
     hidden: bool = False
 
 
-SKIN = (0.74, 0.54, 0.45)
-"""Albedo of untextured skin, and below of the other parts: chosen by eye under the neutral light."""
 PARTS = (
     Part("narrow face", 6705, SKIN, skin=True),
     Part("face", 9408, SKIN, skin=True),
@@ -48,23 +47,19 @@ PARTS = (
     Part("eye sockets", 14061, (0.62, 0.38, 0.33)),
     Part("gums and tongue", 17038, (0.66, 0.33, 0.32)),
     Part("teeth", 21450, (0.88, 0.85, 0.78)),
-    Part("left eye, outer", 22220, (0.90, 0.89, 0.87)),
-    Part("left eye, inner", 23020, (0.90, 0.89, 0.87), hidden=True),
-    Part("right eye, outer", 23790, (0.90, 0.89, 0.87)),
-    Part("right eye, inner", 24590, (0.90, 0.89, 0.87), hidden=True),
+    Part("left eye, outer", 22220, EYEBALL),
+    Part("left eye, inner", 23020, EYEBALL, hidden=True),
+    Part("right eye, outer", 23790, EYEBALL),
+    Part("right eye, inner", 24590, EYEBALL, hidden=True),
     Part("lacrimal", 24998, (0.75, 0.48, 0.44)),
     Part("eye blend", 25046, SKIN, hidden=True),
     Part("eye occlusion", 25350, SKIN, hidden=True),
-    Part("lashes", 26718, (0.13, 0.09, 0.07)),
+    Part("lashes", 26718, (0.13, 0.09, 0.07), hidden=True),
 )
 CHIN = 8
 """iBUG's landmark at the tip of the chin."""
 VERTICES = PARTS[-1].last + 1
 EYES = ("left eye, outer", "right eye, outer")
-
-IRIS_COLOUR, LIMBUS_COLOUR, PUPIL_COLOUR = (0.36, 0.24, 0.15), (0.16, 0.11, 0.08), (0.02, 0.02, 0.02)
-IRIS_RADIUS, LIMBUS_WIDTH, PUPIL_RADIUS = 0.60, 0.08, 0.22
-"""Centimetres across the eye's axis; a human iris measures 1.2 cm, its pupil 0.3 to 0.6 in a bright room."""
 
 ATLAS_CELLS = {0: (0.0, 1 / 3, 2 / 3), 1: (2 / 3, 2 / 3, 1 / 3), 2: (2 / 3, 1 / 3, 1 / 3), 3: (2 / 3, 0.0, 1 / 3),
                4: (1 / 3, 0.0, 1 / 6), 5: (1 / 2, 0.0, 1 / 6), 6: (1 / 3, 1 / 6, 1 / 6)}
@@ -166,14 +161,7 @@ def _colours(mean: Tensor, part_of_vertex: Tensor) -> Tensor:
     """[V, 3]: each part in its colour, an iris and a pupil on the front of each eyeball."""
     colours = torch.tensor([part.colour for part in PARTS])[part_of_vertex]
     for number in (i for i, part in enumerate(PARTS) if part.name in EYES):
-        eye = (part_of_vertex == number).nonzero().squeeze(1)
-        if len(eye) == 0:
-            continue
-        centre = (mean[eye].amin(0) + mean[eye].amax(0)) / 2
-        radius = (mean[eye] - centre)[:, :2].norm(dim=1)
-        front = mean[eye, 2] > centre[2]
-        for limit, colour in (
-            (IRIS_RADIUS, LIMBUS_COLOUR), (IRIS_RADIUS - LIMBUS_WIDTH, IRIS_COLOUR), (PUPIL_RADIUS, PUPIL_COLOUR)
-        ):
-            colours[eye[front & (radius < limit)]] = torch.tensor(colour)
+        eyeball = (part_of_vertex == number).nonzero().squeeze(1)
+        if len(eyeball):
+            colours = paint_eyeball(colours, mean, eyeball, UNIT_IN_METRES)
     return colours
