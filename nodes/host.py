@@ -203,7 +203,7 @@ def memory(*modules: nn.Module) -> Iterator[torch.device]:
     homes = [(module, _device_of(module)) for module in modules]
     moving = [module for module, home in homes if home != target]
     if moving:
-        _mm.free_mm(SAFETY_BYTES + sum(map(_bytes_of, moving)), target)
+        _mm.free_memory(SAFETY_BYTES + sum(map(_bytes_of, moving)), target)
     try:
         with loading():
             for module in moving:
