@@ -113,7 +113,7 @@ class IctFaceKit(FaceModel):
             self.mean[vertex_ids],
             self.identities.subset(vertex_ids),
             self.expressions.subset(vertex_ids),
-            **self.groups(),
+            **self.groups(vertex_ids),
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..types import SH_BANDS, Camera, FaceParams
+from .basis import Directions
 from .surface import JAW_LANDMARKS, Surface, SurfacePoints, slide_contour
 
 NEUTRAL_AMBIENT = 0.8
@@ -86,8 +87,11 @@ class FaceModel(nn.Module, ABC):
         unit_in_metres: float,
         height: float,
         joints: tuple[str, ...] = (),
+        albedos: Directions | None = None,
     ) -> None:
+        """albedos: directions of vertex colours round `surface.colours`, one a name in `albedo`; None without any."""
         super().__init__()
+        self.albedos = albedos
         self.layout, self.unit_in_metres, self.height = layout, unit_in_metres, height
         self.identity, self.expression, self.albedo, self.joints = identity, expression, albedo, joints
         for name in ("faces", "uv", "uv_faces", "contour", "face_region", "skin_region", "colours"):
@@ -112,7 +116,9 @@ class FaceModel(nn.Module, ABC):
 
     def vertex_albedo(self, albedo: Tensor) -> Tensor:
         """[B, K_alb] -> [B, V, 3] RGB albedo of each vertex, about 0…1, not clamped; the mean where K_alb is 0."""
-        return self.colours.expand(len(albedo), -1, -1)
+        if self.albedos is None:
+            return self.colours.expand(len(albedo), -1, -1)
+        return self.colours + self.albedos(albedo)
 
     @property
     def landmarks68(self) -> SurfacePoints:
@@ -154,8 +160,8 @@ class FaceModel(nn.Module, ABC):
             contour=self.contour,
         )
 
-    def groups(self) -> dict[str, Any]:
-        """Everything about the model that is not its mesh, as the constructor takes it."""
+    def groups(self, vertex_ids: Tensor) -> dict[str, Any]:
+        """Everything about the model that is not its mesh, as the constructor takes it, for `vertex_ids` alone."""
         return {
             "layout": self.layout,
             "identity": self.identity,
@@ -164,6 +170,7 @@ class FaceModel(nn.Module, ABC):
             "unit_in_metres": self.unit_in_metres,
             "height": self.height,
             "joints": self.joints,
+            "albedos": None if self.albedos is None else self.albedos.subset(vertex_ids),
         }
 
     def neutral(self, camera: Camera, frames: int = 1) -> FaceParams:

@@ -23,6 +23,12 @@ CONTOUR_REACH = 0.8
 the features. Chosen by looking at renders turned by 0 to 75 degrees."""
 
 
+FACE_AZIMUTH = math.radians(65)
+FACE_SHARE = 0.78
+"""Half-width of a face, and the hairline's share of the height from chin to crown; read off ICT-FaceKit's mean head,
+whose files do mark the face."""
+
+
 @dataclass(frozen=True, eq=False)
 class SurfacePoints:
     """Points fixed to a mesh's surface: `faces` [N] int64 and barycentrics [N, 3]."""
@@ -135,6 +141,23 @@ def contour_candidates(vertices: Tensor, faces: Tensor, points: Tensor, count: i
     path = starts[:, None] + share[None, :, None] * (ends - starts)[:, None]
     nearest = torch.cdist(path.reshape(-1, 2), flat).argmin(1)
     return skin[nearest].reshape(JAW_LANDMARKS, count)
+
+
+def frontal_region(vertices: Tensor, faces: Tensor, chin: float | Tensor) -> Tensor:
+    """[F] bool: triangles of a head's face, for meshes whose files mark none.
+
+    vertices: [V, 3] mean. chin: its height. Taken is what looks outwards within FACE_AZIMUTH of straight ahead, from
+    the chin up to FACE_SHARE of the way to the crown, seen from the middle of the head's box.
+    """
+    crown = vertices[:, 1].max()
+    axis = (vertices.amin(0) + vertices.amax(0)) / 2
+    corners = vertices[faces]
+    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    centre = corners.mean(1)
+    from_axis = (centre - axis) * vertices.new_tensor([1.0, 0.0, 1.0])
+    ahead = torch.atan2(from_axis[:, 0], from_axis[:, 2]).abs() <= FACE_AZIMUTH
+    level = (centre[:, 1] >= chin) & (centre[:, 1] <= chin + FACE_SHARE * (crown - chin))
+    return ahead & level & ((normal * from_axis).sum(1) > 0)
 
 
 def cylindrical_uv(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
