@@ -44,8 +44,12 @@ FFHQ_SIZE = 1024
 FFHQ_EYES, FFHQ_MOUTH, FFHQ_DOWN = 2.0, 1.8, 0.1
 """Half side in distances between the eyes, or from eyes to mouth; how far below the eyes the centre lies (ffhq-dataset,
 download_ffhq.py, `recreate_aligned_images`)."""
+SMALLEST_FACE, SMALLEST_AREA = 1.0, 1e-9
+"""Extent of a face's points in pixels, and factor on areas, below which landmarks are taken for broken."""
 CENTRE = 0.5
 """From whole-number pixel centres to continuous coordinates."""
+
+COINCIDE = "The points of the face (nearly) coincide, so that no crop follows from them. Check the landmarks."
 
 Kind = Literal["FFHQ", "Deep3D", "EG3D", "ArcFace", "DECA"]
 
@@ -143,7 +147,7 @@ def ffhq(landmarks: Landmarks, size: int = FFHQ_SIZE) -> Crop:
     quad = ffhq_quad(_filled(landmarks))
     origin, across, down = quad[:, 0], quad[:, 3] - quad[:, 0], quad[:, 1] - quad[:, 0]
     to_picture = _affine(torch.stack([across / size, down / size], dim=-1), origin)
-    return _single("FFHQ", torch.linalg.inv(to_picture), size, "antialiased mirror", landmarks)
+    return _single("FFHQ", torch.linalg.inv(_require_area(to_picture)), size, "antialiased mirror", landmarks)
 
 
 def ffhq_quad(points: Tensor) -> Tensor:
@@ -305,9 +309,13 @@ def _require_size(pictures: Tensor, crop: Crop) -> None:
 
 
 def _single(kind: str, matrices: Tensor, size: int, filter: Filter, landmarks: Landmarks) -> Crop:
-    if not torch.isfinite(matrices).all() or (torch.linalg.det(matrices[:, :2, :2]).abs() < 1e-9).any():
-        raise UserError("The points of the face coincide, so that no crop follows from them; check the landmarks.")
-    return Crop(kind, (Stage(matrices, (size, size), filter),), landmarks.size)
+    return Crop(kind, (Stage(_require_area(matrices), (size, size), filter),), landmarks.size)
+
+
+def _require_area(matrices: Tensor) -> Tensor:
+    if not torch.isfinite(matrices).all() or (torch.linalg.det(matrices).abs() < SMALLEST_AREA).any():
+        raise UserError(COINCIDE)
+    return matrices
 
 
 def _filled(landmarks: Landmarks) -> Tensor:
@@ -317,7 +325,10 @@ def _filled(landmarks: Landmarks) -> Tensor:
         raise UserError("None of these frames holds a face to align. Use pictures that show one.")
     frames = torch.arange(len(landmarks))
     nearest = found[(frames[:, None] - found[None]).abs().argmin(1)] if len(landmarks) else frames
-    return landmarks.points.detach().cpu()[nearest]
+    points = landmarks.points.detach().cpu()[nearest]
+    if ((points.amax(1) - points.amin(1)).amax(1) < SMALLEST_FACE).any():
+        raise UserError(COINCIDE)
+    return points
 
 
 def _five(landmarks: Landmarks) -> Tensor:

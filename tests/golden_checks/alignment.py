@@ -17,8 +17,8 @@ from portrait_rig.core.types import Landmarks
 from torch import Tensor
 
 ONE_RESIZE, TWO_RESIZES = 1.01, 3.01
-"""Levels out of 255: Pillow rounds to bytes after each of its two passes, we do not. Half a level, times 1.25 (the sum of
-|weights| of the cubic kernel), stays below one level after rounding; Lanczos on top of it below three. Measured: 1, 2."""
+"""Levels out of 255. Pillow rounds to bytes after each of its two passes, we do not: half a level times 1.25 (sum of
+the cubic kernel's |weights|) is one level at most after rounding, three with Lanczos on top. Measured: 1 and 2."""
 
 
 def check_deep3d(case: Case) -> Iterable[Comparison]:
