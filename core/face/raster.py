@@ -123,7 +123,7 @@ def _check(screen: Tensor, faces: Tensor, size: tuple[int, int], cull: str | Non
 
 
 def _fragments(face: Tensor, screen: Tensor, faces: Tensor, perspective: bool) -> Fragments:
-    frames, height, width = face.shape
+    height, width = face.shape[1:]
     hit, rows = _hits(face, faces, screen.shape[1])
     a, b, c = screen.flatten(0, 1).index_select(0, rows.reshape(-1)).reshape(-1, 3, 3).unbind(1)
     x, y = hit % width + 0.5, hit.div(width, rounding_mode="floor") % height + 0.5
