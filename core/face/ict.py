@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from .basis import Directions
-from .model import FaceModel, Group
+from .linear import LinearFaceModel
+from .model import Group
 from .paint import EYEBALL, SKIN, paint_eyeball
-from .surface import Surface, SurfacePoints, contour_candidates
+from .surface import CHIN, Surface, SurfacePoints, contour_candidates
 
 LAYOUT = "ict-facekit"
 UNIT_IN_METRES = 0.01
@@ -56,8 +57,6 @@ PARTS = (
     Part("eye occlusion", 25350, SKIN, hidden=True),
     Part("lashes", 26718, (0.13, 0.09, 0.07), hidden=True),
 )
-CHIN = 8
-"""iBUG's landmark at the tip of the chin."""
 VERTICES = PARTS[-1].last + 1
 EYES = ("left eye, outer", "right eye, outer")
 
@@ -76,13 +75,13 @@ def matches(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bool:
     return needed <= tensors.keys() and tensors["mean"].shape[0] == VERTICES
 
 
-def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> IctFaceKit:
+def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> LinearFaceModel:
     """The model from its packed file; `metadata['expressions']` is the JSON list of the file's expression names."""
     names = json.loads(metadata["expressions"])
     listed = [i for i, name in enumerate(names) if name not in UNLISTED_EXPRESSIONS]
     mean, landmarks = tensors["mean"].float(), tensors["landmarks68"].long()
     faces, uv_faces = tensors["faces"].long(), tensors["uv_faces"].long()
-    return IctFaceKit(
+    return LinearFaceModel(
         build_surface(mean, faces, tensors["uv"].float(), uv_faces, landmarks),
         mean,
         Directions(tensors["identity_basis"]),
@@ -94,27 +93,6 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> 
         unit_in_metres=UNIT_IN_METRES,
         height=(mean[:, 1].max() - mean[landmarks[CHIN], 1]).item(),
     )
-
-
-class IctFaceKit(FaceModel):
-    """V = mean + identity · directions + expression · directions; rigid otherwise."""
-
-    def __init__(self, surface: Surface, mean: Tensor, identities: Directions, expressions: Directions, **groups: Any):
-        super().__init__(surface, **groups)
-        self.register_buffer("mean", mean)
-        self.identities, self.expressions = identities, expressions
-
-    def vertices(self, identity: Tensor, expression: Tensor, joints: Tensor | None = None) -> Tensor:
-        return self.mean + self.identities(identity) + self.expressions(expression)
-
-    def subset(self, vertex_ids: Tensor) -> IctFaceKit:
-        return IctFaceKit(
-            self.surface().subset(vertex_ids),
-            self.mean[vertex_ids],
-            self.identities.subset(vertex_ids),
-            self.expressions.subset(vertex_ids),
-            **self.groups(vertex_ids),
-        )
 
 
 def build_surface(mean: Tensor, faces: Tensor, uv: Tensor, uv_faces: Tensor, landmarks: Tensor) -> Surface:

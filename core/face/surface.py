@@ -12,8 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .normals import face_normals, vertex_normals
+
 JAW_LANDMARKS = 17
 """iBUG's first landmarks run along the jaw, from the subject's right ear over the chin to the left."""
+
+CHIN = 8
+"""iBUG's landmark at the tip of the chin."""
 
 CONTOUR_CANDIDATES = 16
 """Places a jaw landmark may slide to; at this number neighbours lie about 0.4 cm apart on an adult's cheek."""
@@ -128,9 +133,7 @@ def contour_candidates(vertices: Tensor, faces: Tensor, points: Tensor, count: i
     def unrolled(p: Tensor) -> Tensor:
         return torch.stack([torch.atan2(p[:, 0] - axis[0], p[:, 2] - axis[2]) * radius, p[:, 1]], 1)
 
-    normals = torch.zeros_like(vertices)
-    a, b, c = vertices[faces].unbind(1)
-    normals.index_add_(0, faces.flatten(), torch.linalg.cross(b - a, c - a).repeat_interleave(3, 0))
+    normals = vertex_normals(vertices[None], faces)[0]
     outward = vertices - axis
     outward[:, 1] = 0
     skin = ((normals * outward).sum(1) > 0).nonzero().squeeze(1)  # leaves out nostrils and the inside of the mouth
@@ -151,13 +154,11 @@ def frontal_region(vertices: Tensor, faces: Tensor, chin: float | Tensor) -> Ten
     """
     crown = vertices[:, 1].max()
     axis = (vertices.amin(0) + vertices.amax(0)) / 2
-    corners = vertices[faces]
-    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    centre = corners.mean(1)
+    centre = vertices[faces].mean(1)
     from_axis = (centre - axis) * vertices.new_tensor([1.0, 0.0, 1.0])
     ahead = torch.atan2(from_axis[:, 0], from_axis[:, 2]).abs() <= FACE_AZIMUTH
     level = (centre[:, 1] >= chin) & (centre[:, 1] <= chin + FACE_SHARE * (crown - chin))
-    return ahead & level & ((normal * from_axis).sum(1) > 0)
+    return ahead & level & ((face_normals(vertices[None], faces)[0] * from_axis).sum(1) > 0)
 
 
 def cylindrical_uv(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
