@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import host
+from . import host, save
 from .host import ComfyExtension, io
 
-NODES: list[type[io.ComfyNode]] = []
+NODES: list[type[io.ComfyNode]] = [*save.NODES]
 """Every node of the pack, in the order of the menus."""
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..core.errors import UserError
+from ..core.types import Mesh
 
 try:
     from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui
@@ -43,8 +44,8 @@ else:
 __all__ = ["INSIDE_COMFYUI", "ComfyExtension", "InputImpl", "Types", "io", "ui"]
 
 T = TypeVar("T")
-Preview = Callable[[], Tensor]
-"""Makes the picture to show, [3, H, W] or [B, 3, H, W] RGB 0…1; called only when it is shown."""
+Preview = Callable[[], "Tensor | None"]
+"""Makes the picture to show, [3, H, W] or [B, 3, H, W] RGB 0…1, or None; called only when it would be shown."""
 
 PACK = Path(__file__).resolve().parent.parent
 MODEL_FOLDER = "portrait_rig"
@@ -127,8 +128,8 @@ def mask_out(mask: Tensor) -> Tensor:
     return _out(mask.detach().reshape(mask.shape[0], *mask.shape[-2:])).clamp_(0, 1)
 
 
-def mesh_out(mesh: Any) -> Any:
-    """`core.types.Mesh` -> MESH, a batch of one.
+def mesh_out(mesh: Mesh) -> Any:
+    """Mesh -> MESH, a batch of one.
 
     The host's attributes follow glTF: `uvs` [1, V, 2] with (0, 0) at the top left, `texture` [1, H, W, 3],
     `vertex_colors` [1, V, 3], `normals` [1, V, 3]; those that the mesh lacks are None.
@@ -138,6 +139,38 @@ def mesh_out(mesh: Any) -> Any:
     found.vertex_colors = None if mesh.colours is None else _out(mesh.colours.detach())[None].clamp_(0, 1)
     found.texture = None if mesh.texture is None else picture_out(mesh.texture[None])
     found.normals = None if mesh.normals is None else _out(mesh.normals.detach())[None]
+    return found
+
+
+def mesh_in(mesh: Any) -> list[Mesh]:
+    """MESH -> its meshes; attributes that it lacks, or that an older host never sets, are None.
+
+    UserError for another shape, or for attributes that do not belong to the vertices.
+    """
+    vertices, faces = mesh.vertices, mesh.faces
+    batch = {len(vertices), len(faces)} if vertices.dim() == faces.dim() == 3 else set()
+    if len(batch) != 1 or 0 in batch or vertices.shape[2] != 3 or faces.shape[2] != 3:
+        raise UserError(
+            "A mesh should hold vertices [B, V, 3] and triangles [B, F, 3], B at least 1, "
+            f"but holds {list(vertices.shape)} and {list(faces.shape)}."
+        )
+    parts = {name: getattr(mesh, name, None) for name in ("uvs", "vertex_colors", "normals", "texture")}
+    for name, values in parts.items():
+        if values is not None and len(values) != len(vertices):
+            raise UserError(f"A mesh of {len(vertices)} has {len(values)} {name}; expected one each.")
+    found = []
+    for index in range(len(vertices)):
+        uv, colours, normals, texture = (None if v is None else _out(v[index]) for v in parts.values())
+        found.append(
+            Mesh(
+                vertices=_out(vertices[index]),
+                faces=faces[index].cpu().long(),
+                uv=None if uv is None else torch.stack([uv[:, 0], 1 - uv[:, 1]], 1),
+                colours=None if colours is None else colours[:, :3].contiguous(),
+                normals=normals,
+                texture=None if texture is None else texture[..., :3].permute(2, 0, 1).contiguous(),
+            )
+        )
     return found
 
 
@@ -235,6 +268,10 @@ def _bytes_of(module: nn.Module) -> int:
 # Progress and cancel -------------------------------------------------------------------------------------------------
 
 
+Cancelled = _mm.InterruptProcessingException
+"""What a check raises when somebody pressed Cancel."""
+
+
 class Watch:
     """What `core` calls once a step: shows progress and the live picture, and raises when somebody pressed Cancel.
 
@@ -257,7 +294,8 @@ class Watch:
         now, last = time.monotonic(), step >= total
         picture = None
         if preview is not None and (last or now - self._shown >= PREVIEW_SECONDS):
-            picture = ("JPEG", _small_picture(preview()), PREVIEW_SIDE)
+            made = preview()
+            picture = None if made is None else ("JPEG", _small_picture(made), PREVIEW_SIDE)
             self._shown = time.monotonic()
         if last or picture is not None or now - self._updated >= UPDATE_SECONDS:
             self._bar.update_absolute(step, total, picture)
@@ -288,6 +326,11 @@ def check_cancelled() -> None:
     _mm.throw_exception_if_processing_interrupted()
 
 
+def on_progress(hook: Callable[..., None] | None) -> None:
+    """Who is told of every progress message, as (value, total, preview, node_id=…); None for nobody."""
+    _utils.set_progress_bar_global_hook(hook)
+
+
 def _small_picture(picture: Tensor) -> Image.Image:
     """The first of [B, 3, H, W] or [3, H, W] as a picture no larger than the host shows."""
     picture = picture.detach().reshape(-1, *picture.shape[-3:])[0].float().clamp(0, 1)
@@ -298,6 +341,13 @@ def _small_picture(picture: Tensor) -> Image.Image:
 
 
 # Folders -------------------------------------------------------------------------------------------------------------
+
+
+def use_folders(inputs: Path, outputs: Path) -> None:
+    """Where inputs are looked for and outputs written, previews below them; for running without a server."""
+    folder_paths.set_input_directory(os.path.abspath(inputs))
+    folder_paths.set_output_directory(os.path.abspath(outputs))
+    folder_paths.set_temp_directory(os.path.join(os.path.abspath(outputs), "previews"))
 
 
 def register_model_folder() -> None:
@@ -340,13 +390,19 @@ def input_names(extensions: Collection[str]) -> list[str]:
     return sorted(path.name for path in found if path.is_file() and path.suffix.lower() in extensions)
 
 
+def marked_folder(name: str) -> tuple[str, Path | None]:
+    """'a.png [output]' -> ('a.png', the output folder); None as the folder of a name without a mark."""
+    bare, folder = folder_paths.annotated_filepath(name)
+    return bare, None if folder is None else Path(folder)
+
+
 def input_path(name: str) -> Path:
     """The file that the user named in the input folder ('name [output]' in the output folder).
 
     UserError where it is absent or lies outside those folders.
     """
-    bare, folder = folder_paths.annotated_filepath(name)
-    folder = Path(folder or folder_paths.get_input_directory())
+    bare, folder = marked_folder(name)
+    folder = folder or Path(folder_paths.get_input_directory())
     path = folder / bare
     if not _inside(path, folder):
         raise UserError(f"The file '{name}' lies outside {folder}. Only files in that folder may be read.")
@@ -378,6 +434,13 @@ def output_path(prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> 
         raise UserError(f"The file name '{prefix}' leads out of the output folder {root}. Choose one inside it.")
     folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, str(root), size[1], size[0])
     return OutputFile(Path(folder) / f"{name}_{number:05d}_{extension}", subfolder)
+
+
+def result_path(result: Mapping[str, str]) -> Path:
+    """Where the file lies that the browser was told about as `result`."""
+    temporary = result.get("type") == "temp"
+    root = folder_paths.get_temp_directory() if temporary else folder_paths.get_output_directory()
+    return Path(root) / result.get("subfolder", "") / result["filename"]
 
 
 def _inside(path: Path, folder: Path) -> bool:

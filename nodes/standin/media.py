@@ -15,11 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...core import sound
 from . import folder_paths
 from .io import FolderType
-
-PCM_SCALE = {"s16": 2.0**15, "s32": 2.0**31}
-"""Full scale of the whole-number sample formats that audio decoders give."""
 
 
 class MESH:
@@ -92,7 +90,11 @@ class VideoFromFile:
             rate = Fraction(container.streams.video[0].average_rate or 1)
             frames = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
         images = torch.stack(frames).float().div_(255) if frames else torch.zeros(0, 0, 0, 3)
-        return VideoComponents(images, rate, read_audio(self._file))
+        return VideoComponents(images, rate, self._audio())
+
+    def _audio(self) -> dict[str, Any] | None:
+        found = sound.read(self._file)
+        return None if found is None else {"waveform": found[0][None], "sample_rate": found[1]}
 
     def save_to(
         self,
@@ -133,41 +135,21 @@ class VideoFromComponents:
             video = container.add_stream("h264", rate=rate)
             video.height, video.width = images.shape[1:3]
             video.pix_fmt = "yuv420p"
-            sound = None
+            track = None
             if audio is not None:
                 sample_rate = int(audio["sample_rate"])
                 waveform = audio["waveform"][0, :2, : math.ceil(sample_rate / rate * len(images))].float().cpu()
-                sound = container.add_stream("aac", rate=sample_rate)
+                track = container.add_stream("aac", rate=sample_rate)
             for image in images:
                 pixels = (image[..., :3] * 255).round().clamp(0, 255).byte().cpu().numpy()
                 container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
             container.mux(video.encode(None))
-            if sound is not None:
+            if track is not None:
                 samples = np.ascontiguousarray(waveform.T.numpy()).reshape(1, -1)
                 frame = av.AudioFrame.from_ndarray(samples, "flt", layout="mono" if len(waveform) == 1 else "stereo")
                 frame.sample_rate, frame.pts = sample_rate, 0
-                container.mux(sound.encode(frame))
-                container.mux(sound.encode(None))
-
-
-def read_audio(file: str) -> dict[str, Any] | None:
-    """{'waveform': [1, C, T] -1…1, 'sample_rate'} of a file's first audio track, None where it has none."""
-    import av
-
-    with av.open(file) as container:
-        if not container.streams.audio:
-            return None
-        stream = container.streams.audio[0]
-        parts = []
-        for frame in container.decode(stream):
-            samples = frame.to_ndarray()
-            if not frame.format.is_planar:
-                samples = samples.reshape(-1, frame.layout.nb_channels).T
-            scale = PCM_SCALE.get(frame.format.name.rstrip("p"), 1.0)
-            parts.append(torch.from_numpy(np.ascontiguousarray(samples)).float() / scale)
-        if not parts:
-            return None
-        return {"waveform": torch.cat(parts, 1)[None], "sample_rate": int(stream.rate)}
+                container.mux(track.encode(frame))
+                container.mux(track.encode(None))
 
 
 class SavedResult(dict):

@@ -1,0 +1,69 @@
+"""Portrait Rig without ComfyUI: `python -m portrait_rig run WORKFLOW.json`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit status."""
+    parser = argparse.ArgumentParser(prog="portrait_rig", description="The nodes of Portrait Rig without ComfyUI.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add in COMMANDS:
+        add(commands)
+    options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # Windows consoles lack many letters
+    try:
+        return options.act(options)
+    except KeyboardInterrupt:
+        return 130  # what shells give for a stop by Ctrl-C
+    except BrokenPipeError:  # the reader, such as `head`, had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("run", help="run a workflow saved by ComfyUI (UI or API format)")
+    parser.add_argument("workflow", type=Path, help="the .json file")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="NODE.INPUT=VALUE",
+        help="change a value; NODE is an id, or a title or type that only one node has",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, default=Path("output"), help="folder for results (default: %(default)s)")
+    parser.add_argument("--input", type=Path, default=Path("input"), help="folder for inputs (default: %(default)s)")
+    parser.set_defaults(act=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .headless.run import run
+
+    return run(options.workflow, options.settings, options.output, options.input)
+
+
+def _add_nodes(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("nodes", help="list the nodes with their sockets")
+    parser.add_argument("--json", action="store_true", help="as ComfyUI's /object_info has them")
+    parser.set_defaults(act=_nodes)
+
+
+def _nodes(options: argparse.Namespace) -> int:
+    from .headless import listing
+    from .headless.registry import everything
+    from .nodes import host
+
+    host.register_model_folder()
+    print((listing.as_json if options.json else listing.as_text)(everything()))
+    return 0
+
+
+COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes]
+"""Each adds one command: its arguments, and what it does as the default `act`."""
+
+if __name__ == "__main__":
+    sys.exit(main())
