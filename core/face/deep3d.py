@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..types import SH_BANDS, FaceParams
 from . import bfm
 from .camera import DEEP3D_DISTANCE, DEEP3D_FOCAL, DEEP3D_SIZE, deep3d_camera
-from .light import DEEP3D_AMBIENT
+from .light import light_from_deep3d, light_to_deep3d
 from .model import FaceModel
 
 LAYOUT = bfm.LAYOUT
@@ -78,9 +78,6 @@ class Coefficients:
 def to_params(coefficients: Tensor, size: int = DEEP3D_SIZE) -> FaceParams:
     """[B, 257] as the regressor gives them -> parameters for Deep3D's camera on a picture of `size` squared."""
     parts = Coefficients.split(coefficients)
-    light = parts.light.unflatten(-1, (3, SH_BANDS)).mT.clone()
-    light[:, 0] += DEEP3D_AMBIENT
-    camera = deep3d_camera(len(coefficients), size)
     return FaceParams(
         layout=LAYOUT,
         identity=parts.identity,
@@ -89,8 +86,8 @@ def to_params(coefficients: Tensor, size: int = DEEP3D_SIZE) -> FaceParams:
         joints=coefficients.new_zeros(len(coefficients), 0, 3),
         angles=parts.angles,
         translation=parts.translation - parts.translation.new_tensor([0.0, 0.0, DEEP3D_DISTANCE]),
-        light=light,
-        camera=camera,
+        light=light_from_deep3d(parts.light),
+        camera=deep3d_camera(len(coefficients), size),
     ).to(coefficients)
 
 
@@ -109,10 +106,9 @@ def from_params(params: FaceParams) -> Tensor:
             f"picture of {DEEP3D_SIZE}. This camera has {found}. Fit the picture's Deep3D crop with Deep3D's camera."
         )
     frames = len(params)
-    light = params.light.clone()
-    light[:, 0] -= DEEP3D_AMBIENT
     translation = params.translation + params.translation.new_tensor([0.0, 0.0, DEEP3D_DISTANCE])
-    groups = (params.identity, params.expression, params.albedo, params.angles, light.mT.flatten(1), translation)
+    light = light_to_deep3d(params.light)
+    groups = (params.identity, params.expression, params.albedo, params.angles, light, translation)
     return Coefficients(*(group.expand(frames, -1) for group in groups)).join()
 
 

@@ -69,15 +69,25 @@ EYE_CELL = (0.0, 0.0, 1 / 3)
 EYE_VERTICES = (21451, 24590)
 
 
+PACKED = ("mean", "identity_basis", "expression_basis", "faces", "uv", "uv_faces", "landmarks68")
+"""Arrays of the packed file; its metadata `expressions` is a JSON list of the names."""
+NEUTRAL = "vertices.generic_neutral_mesh"
+"""In the folder of OBJs, as `core.checkpoints` names the mesh; modes are whole meshes beside it."""
+NOTES = "vertex_indices"
+"""The folder's JSON: order of the expressions, landmark vertices."""
+
+
 def matches(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bool:
-    """The packed file: bases by these names and the model's own number of vertices."""
-    needed = {"mean", "identity_basis", "expression_basis", "faces", "uv", "uv_faces", "landmarks68"}
-    return needed <= tensors.keys() and tensors["mean"].shape[0] == VERTICES
+    """The packed file, or the folder of meshes."""
+    return set(PACKED) <= tensors.keys() or NEUTRAL in tensors
 
 
 def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> LinearFaceModel:
-    """The model from its packed file; `metadata['expressions']` is the JSON list of the file's expression names."""
-    names = json.loads(metadata["expressions"])
+    """The model from either form, with the official expressions only."""
+    if NEUTRAL in tensors:
+        tensors, names = _pack(tensors, metadata[NOTES])
+    else:
+        names = json.loads(metadata["expressions"])
     listed = [i for i, name in enumerate(names) if name not in UNLISTED_EXPRESSIONS]
     mean, landmarks = tensors["mean"].float(), tensors["landmarks68"].long()
     faces, uv_faces = tensors["faces"].long(), tensors["uv_faces"].long()
@@ -116,6 +126,23 @@ def build_surface(mean: Tensor, faces: Tensor, uv: Tensor, uv_faces: Tensor, lan
         landmarks68=SurfacePoints.at_vertices(landmarks, faces),
         contour=contour_candidates(mean, faces[_flag("skin")[part_of_face]], mean[landmarks]),
     )
+
+
+def _pack(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """The folder's meshes as the arrays of the packed file, and the names of its expressions."""
+    neutral = tensors[NEUTRAL]
+    prefix = NEUTRAL.rpartition(".")[0] + "."
+    identities = sorted(name for name in tensors if name.startswith(prefix + "identity"))
+    expressions = list(notes["expressions"])
+    return {
+        "mean": neutral,
+        "identity_basis": torch.stack([tensors[name] - neutral for name in identities]).float(),
+        "expression_basis": torch.stack([tensors[prefix + name] - neutral for name in expressions]).float(),
+        "faces": tensors["faces"],
+        "uv": tensors["uv"],
+        "uv_faces": tensors["uv_faces"],
+        "landmarks68": torch.tensor(notes["idx_to_landmark_verts"]),
+    }, expressions
 
 
 def _flag(name: str) -> Tensor:
