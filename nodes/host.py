@@ -71,6 +71,8 @@ FaceParams = io.Custom("PORTRAIT_RIG_FACE_PARAMS")
 Landmarks = io.Custom("PORTRAIT_RIG_LANDMARKS")
 StyleGan = io.Custom("PORTRAIT_RIG_STYLEGAN")
 Latent = io.Custom("PORTRAIT_RIG_LATENT")
+Crop = io.Custom("PORTRAIT_RIG_CROP")
+"""How aligned faces were cut from their pictures."""
 CoreLandmarks = io.Custom("FACE_LANDMARKS")
 """What ComfyUI's own landmark finder gives (from 0.23 on)."""
 

@@ -136,7 +136,7 @@ def align(landmarks: Landmarks, kind: Kind, size: int | None = None) -> Crop:
     """The crop of a published alignment; size: side in pixels, None for the size its authors use."""
     if kind not in ALIGNMENTS:
         raise UserError(f"'{kind}' is no alignment; choose one of {', '.join(ALIGNMENTS)}.")
-    return ALIGNMENTS[kind](landmarks) if size is None else ALIGNMENTS[kind](landmarks, size)
+    return ALIGNMENTS[kind](landmarks, SIZES[kind] if size is None else size)
 
 
 def ffhq(landmarks: Landmarks, size: int = FFHQ_SIZE) -> Crop:
@@ -381,3 +381,5 @@ ALIGNMENTS: dict[str, Callable[..., Crop]] = {
     "DECA": deca,
 }
 """Every alignment by the name that nodes show."""
+SIZES = {"FFHQ": FFHQ_SIZE, "Deep3D": DEEP3D_SIZE, "EG3D": EG3D_OUTPUT, "ArcFace": ARCFACE_SIZE, "DECA": DECA_SIZE}
+"""Sides of their crops in pixels, as their authors use them."""
