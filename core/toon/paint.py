@@ -1,0 +1,182 @@
+"""The colours: albedo of the mean head and the directions in which it varies, one standard deviation each.
+
+Colours are RGB 0…1 as shown on a screen. Every direction is a colour times a soft mask over the vertices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import eyes, field
+from .assemble import Head
+from .mesh import LIP_FRACTIONS, MOUTH_LOOPS, MOUTH_SEGMENTS, MOUTH_Y
+from .part import MIRROR, Array, bell, smoothstep
+
+SKIN = np.array([0.800, 0.605, 0.500])
+LIGHTER = np.array([0.105, 0.115, 0.110])
+"""One deviation of lightness: −4 is (0.38, 0.15, 0.06), +1.4 (0.95, 0.77, 0.65)."""
+LIP_TINT = np.array([0.90, 0.62, 0.60])
+"""Natural lips, relative to the skin."""
+BROW = np.array([0.235, 0.150, 0.105])
+LASH = np.array([0.070, 0.050, 0.045])
+IRIS = np.array([0.360, 0.210, 0.110])
+SCLERA = np.array([0.945, 0.940, 0.930])
+TOOTH = np.array([0.940, 0.925, 0.890])
+GUM = np.array([0.680, 0.310, 0.310])
+TONGUE = np.array([0.760, 0.350, 0.350])
+MOUTH_INSIDE = np.array([0.300, 0.090, 0.090])
+
+
+def build_albedo(head: Head) -> tuple[Array, dict[str, Array]]:
+    """The mean [V, 3] and name -> direction [V, 3]."""
+    masks = _Masks(head)
+    return _mean(head, masks), _directions(head, masks)
+
+
+class _Masks:
+    """[V] 0…1 each: where a colour goes."""
+
+    def __init__(self, head: Head) -> None:
+        p = head.vertices
+        x = np.abs(p[:, 0])
+        folded = np.column_stack([x, p[:, 1], p[:, 2]])
+        skin = head.mask("skin", "lid_edge_left", "lid_edge_right", "ear_left", "ear_right", "neck_cap")
+        self.lips = np.zeros(len(p))
+        for row in head.skin.mouth[: len(LIP_FRACTIONS)]:
+            self.lips[row] = 1.0
+        self.lips[head.bag[:2]] = 1.0
+        self.skin = skin * (1.0 - self.lips)
+        n = eyes.EYE_SEGMENTS
+        rise = np.sin(2.0 * np.pi * np.arange(n) / n)
+        self.lash_line, self.shadow, self.waterline = np.zeros(len(p)), np.zeros(len(p)), np.zeros(len(p))
+        for loops, edge in ((head.skin.eye, "lid_edge_left"), (head.skin.eye_right, "lid_edge_right")):
+            up = smoothstep(-0.15, 0.25, rise)
+            self.lash_line[loops[0]] = 0.15 + 0.85 * up
+            self.lash_line[head.own[edge]] = 0.25 + 0.75 * up
+            for row, d in zip(loops, eyes.EYE_LOOPS, strict=True):
+                self.shadow[row] = up * smoothstep(0.11, 0.03, np.full(n, d))
+        self.blush = bell(folded, (0.43, -0.32, 0.45), (0.13, 0.095, 0.3)) * self.skin
+        self.nose = bell(folded, (0.0, -0.28, 0.78), (0.095, 0.075, 0.12)) * self.skin
+        self.ears = head.mask("ear_left", "ear_right")
+        self.under_eye = bell(folded, (0.315, -0.225, 0.62), (0.14, 0.040, 0.2)) * self.skin * (p[:, 2] > 0.2)
+        self.stubble = (smoothstep(-0.40, -0.56, p[:, 1] - 0.30 * np.clip(x - 0.28, 0.0, 1.0) * smoothstep(0.4, 0.0, p[:, 2])) * smoothstep(-1.12, -0.95, p[:, 1])
+                        * smoothstep(-0.02, 0.14, p[:, 2]) * self.skin)
+        self.stubble *= 1.0 - 0.75 * bell(folded, (0.0, MOUTH_Y - 0.10, 0.64), (0.07, 0.022, 0.2))
+        self.freckles = self._freckles(folded) * self.skin
+        nostril = np.linalg.norm((folded - field.NOSTRIL) / np.array([0.030, 0.022, 0.034]), axis=1)
+        self.nostril = smoothstep(1.15, 0.55, nostril) * head.mask("skin")
+        self._eyes(head)
+
+    def _freckles(self, folded: Array) -> Array:
+        place = bell(folded, (0.30, -0.255, 0.56), (0.17, 0.075, 0.2)) + bell(folded, (0.0, -0.16, 0.74), (0.08, 0.07, 0.12))
+        spots = np.random.default_rng(11).random(len(folded))
+        return np.clip(place, 0.0, 1.0) * (spots > 0.62) * (0.5 + 0.5 * spots)
+
+    def _eyes(self, head: Head) -> None:
+        count = len(head.vertices)
+        self.iris, self.pupil, self.limbus, self.catchlight = (np.zeros(count) for _ in range(4))
+        self.iris_height = np.zeros(count)
+        self.sclera = head.mask("eye_left", "eye_right")
+        for name, centre in (("eye_left", field.EYE_CENTRE), ("eye_right", field.EYE_CENTRE * MIRROR)):
+            own = head.own[name]
+            d = (head.vertices[own] - centre) / field.EYE_RADIUS
+            angle = np.arccos(np.clip(d[:, 2], -1.0, 1.0))
+            turn = np.arctan2(d[:, 1], d[:, 0])
+            plane = angle[:, None] * np.column_stack([np.cos(turn), np.sin(turn)])
+            self.pupil[own] = angle < eyes.PUPIL
+            self.iris[own] = (angle < eyes.IRIS) & (angle >= eyes.PUPIL)
+            self.limbus[own] = smoothstep(0.44, 0.575, angle)
+            self.iris_height[own] = plane[:, 1] / eyes.IRIS
+            for (x, y, radius), sign, strength in zip(eyes.CATCHLIGHTS, (-1.0, 1.0), (1.0, 0.45), strict=True):
+                inside = np.linalg.norm(plane - np.array([sign * x, y]), axis=1) < radius - 0.009
+                self.catchlight[own] = np.maximum(self.catchlight[own], strength * inside)
+        self.sclera = self.sclera * (1.0 - self.iris) * (1.0 - self.pupil)
+
+
+def _mean(head: Head, m: _Masks) -> Array:
+    p = head.vertices
+    colour = np.tile(SKIN, (len(p), 1))
+    colour *= 1.0 - 0.16 * (m.blush + 0.8 * m.nose + 0.7 * m.ears)[:, None] * np.array([-0.15, 1.0, 0.85])
+    colour = _mix(colour, SKIN * LIP_TINT, m.lips)
+    colour = _mix(colour, colour * np.array([0.45, 0.33, 0.32]), m.nostril)
+    colour = _mix(colour, LASH, m.lash_line)
+    for name in ("lashes_left", "lashes_right"):
+        colour[head.own[name]] = LASH
+    for name in ("brow_left", "brow_right"):
+        colour[head.own[name]] = BROW
+    eye = np.maximum(m.sclera, np.maximum(m.iris, m.pupil))
+    white = SCLERA * (1.0 - 0.10 * np.zeros(len(p)))[:, None]
+    iris = IRIS * (0.62 + 0.75 * smoothstep(0.35, -0.85, m.iris_height))[:, None] * (1.0 - 0.70 * m.limbus)[:, None]
+    colour = _mix(colour, white, eye * (m.sclera > 0))
+    colour = _mix(colour, iris, m.iris)
+    colour = _mix(colour, np.array([0.020, 0.016, 0.018]), m.pupil)
+    colour = _mix(colour, np.array([1.0, 1.0, 1.0]), m.catchlight)
+    colour[head.own["tongue"]] = TONGUE
+    depth = smoothstep(0.02, 0.22, p[head.skin.mouth[0], 2].max() - p[head.own["mouth_bag"], 2])
+    inside = MOUTH_INSIDE * (1.0 - 0.75 * depth)[:, None]
+    colour[head.own["mouth_bag"]] = _mix(inside, SKIN * LIP_TINT * 0.8, m.lips[head.own["mouth_bag"]])
+    for name in ("teeth_upper", "teeth_lower"):
+        colour[head.own[name]] = _teeth(head, name)
+    return np.clip(colour, 0.0, 1.0)
+
+
+def _teeth(head: Head, name: str) -> Array:
+    """White on the crowns, gum above, a little darker in the gaps and to the sides."""
+    own = head.own[name]
+    rows = 8
+    ring = np.arange(len(own) - 2) % rows
+    if name == "teeth_lower":
+        ring = rows - 1 - ring
+    ring = np.concatenate([ring, [0, 0]])
+    crown = ((ring >= 2) & (ring <= 6)).astype(float)
+    column = np.concatenate([(np.arange(len(own) - 2) // rows) % 4, [1, 1]])
+    side = np.abs(head.vertices[own, 0]) / 0.22
+    shade = (1.0 - 0.16 * (column == 0)) * (1.0 - 0.30 * side**2)
+    return _mix(np.tile(GUM, (len(own), 1)), TOOTH * np.ones((len(own), 1)), crown) * shade[:, None]
+
+
+def _directions(head: Head, m: _Masks) -> dict[str, Array]:
+    brow = head.mask("brow_left", "brow_right")
+    lash = head.mask("lashes_left", "lashes_right")
+    teeth = head.mask("teeth_upper", "teeth_lower")
+    skin = m.skin * (1.0 - m.lash_line) * (1.0 - 0.6 * m.nostril)
+    toned = skin + 0.75 * m.lips
+    iris = m.iris * (1.0 - m.catchlight)
+    lit = (0.62 + 0.75 * smoothstep(0.35, -0.85, m.iris_height)) * (1.0 - 0.70 * m.limbus)
+    return {
+        "skin_lightness": _colour(toned, LIGHTER),
+        "skin_warmth": _colour(toned, (0.012, -0.004, -0.040)),
+        "skin_redness": _colour(toned, (0.018, -0.022, -0.014)),
+        "skin_saturation": _colour(toned, (0.020, -0.012, -0.034)),
+        "blush": _colour(m.blush, (0.014, -0.075, -0.060)),
+        "nose_redness": _colour(m.nose, (0.016, -0.075, -0.062)),
+        "ear_redness": _colour(m.ears, (0.012, -0.060, -0.050)),
+        "under_eye": _colour(m.under_eye, (-0.075, -0.080, -0.055)),
+        "freckles": _colour(m.freckles, (-0.100, -0.115, -0.105)),
+        "stubble": _colour(m.stubble, (-0.080, -0.066, -0.052)),
+        "lip_redness": _colour(m.lips, (0.045, -0.070, -0.050)),
+        "lip_lightness": _colour(m.lips, (0.060, 0.060, 0.060)),
+        "lip_hue": _colour(m.lips, (-0.010, -0.020, 0.055)),
+        "lid_shadow": _colour(m.shadow * skin, (-0.090, -0.110, -0.060)),
+        "lid_hue": _colour(m.shadow * skin, (-0.050, 0.000, 0.080)),
+        "brow_lightness": _colour(brow, (0.115, 0.090, 0.065)),
+        "brow_redness": _colour(brow, (0.055, -0.005, -0.020)),
+        "lash_lightness": _colour(np.maximum(lash, m.lash_line), (0.070, 0.050, 0.040)),
+        "iris_blue": _colour(iris * lit, (-0.110, 0.060, 0.190)),
+        "iris_green": _colour(iris * lit, (-0.060, 0.090, 0.010)),
+        "iris_lightness": _colour(iris * lit, (0.085, 0.075, 0.060)),
+        "catchlight": _colour(m.catchlight, (0.40, 0.42, 0.44)),
+        "eye_redness": _colour(m.sclera, (-0.010, -0.045, -0.045)),
+        "teeth_lightness": _colour(teeth, (0.030, 0.035, 0.050)),
+    }
+
+
+def _colour(mask: Array, colour) -> Array:
+    return mask[:, None] * np.array(colour)
+
+
+def _mix(a: Array, b: Array, weight: Array) -> Array:
+    return a + (b - a) * weight[:, None]
+
+
+__all__ = ["MOUTH_LOOPS", "MOUTH_SEGMENTS", "build_albedo"]
