@@ -1,0 +1,1 @@
+"""What the weights are: one file per published architecture, no file access."""
