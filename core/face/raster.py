@@ -7,8 +7,7 @@ Screen space is (x, y) in pixels of `core.types` (pixel centres at +0.5, y down)
 from the viewer (`core.face.camera.project`).
 
 Source: interpolation that is right in perspective, Heckbert & Moreton 1991, "Interpolation for polygon texture mapping
-and shading"; coverage from crossings between pixel centres in the spirit of Laine et al. 2020, "Modular primitives for
-high-performance differentiable rendering", section 3.5 (`antialias` says where it differs).
+and shading". What the edges of a mesh cover of a pixel is in `core.face.silhouettes`.
 """
 
 from __future__ import annotations
@@ -43,6 +42,7 @@ class Fragments:
     face: Tensor
     barycentrics: Tensor
     depth: Tensor
+    perspective: bool = True
 
     @property
     def covered(self) -> Tensor:
@@ -63,7 +63,7 @@ def rasterise(
     """The nearest triangle at every pixel centre, its barycentrics and depth.
 
     screen: [B, V, 3] float32 or float64 (x px, y px, depth > 0). faces: [F, 3] integer. size: (H, W). Gradients reach
-    `screen` through barycentrics and depth; which triangle wins has none (`antialias` gives silhouettes theirs).
+    `screen` through barycentrics and depth; which triangle wins has none (`silhouettes.antialias` gives edges theirs).
 
     perspective: barycentrics are affine in model space when True, in screen space when False (weak perspective).
     cull: 'back' drops triangles whose corners run clockwise in the picture, 'front' the others.
@@ -136,7 +136,7 @@ def _fragments(face: Tensor, screen: Tensor, faces: Tensor, perspective: bool) -
         weights = weights / weights.sum(-1, keepdim=True)
     depth = (weights * depths).sum(-1)
     everywhere = screen.new_full((face.numel(),), torch.inf).index_put((hit,), depth)
-    return Fragments(face, _at_pixels(weights, hit, face.shape), everywhere.reshape(face.shape))
+    return Fragments(face, _at_pixels(weights, hit, face.shape), everywhere.reshape(face.shape), perspective)
 
 
 def _doubled_area(one: Tensor, other: Tensor, x: Tensor, y: Tensor) -> Tensor:

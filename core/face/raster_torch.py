@@ -28,19 +28,19 @@ def winners(
     """[B, H, W] int64 numbers of the nearest triangles, -1 where there is none. No gradients."""
     height, width = size
     frames, count = screen.shape[0], len(faces)
-    vertices = _drawable(screen, perspective)
+    vertices = drawable(screen, perspective)
     nearest = screen.new_full((frames * height * width,), torch.inf)
     face = torch.full_like(nearest, count)  # floats: every device has their scatter-min; exact, see MAX_FACES
     for first in range(0, frames * count, max_candidates):
         number = torch.arange(first, min(first + max_candidates, frames * count), device=screen.device)
         number, top, rows, corners = _rows_spanned(number, vertices, faces, size, cull)
         for piece in _pieces(rows, max_candidates):
-            owner, row = _expand(rows[piece], top[piece])
+            owner, row = expand(rows[piece], top[piece])
             left, columns, ends = _columns_spanned(corners[:, piece].index_select(1, owner), row, width)
             owner = number[piece].index_select(0, owner)
             line = owner.div(count, rounding_mode="floor") * height + row
             for part in _pieces(columns, max_candidates):
-                span, column = _expand(columns[part], left[part])
+                span, column = expand(columns[part], left[part])
                 order = _order_at(ends[:, part].index_select(1, span), column)
                 pixel = line[part].index_select(0, span) * width + column
                 _keep_nearest(nearest, face, pixel, order, (owner[part] % count).index_select(0, span), count)
@@ -49,7 +49,7 @@ def winners(
 
 def drawn(screen: Tensor, faces: Tensor, perspective: bool, cull: str | None) -> Tensor:
     """[B, F] bool: the triangle can be drawn (finite, in front, with an area, not culled), in the picture or not."""
-    vertices = _drawable(screen, perspective)
+    vertices = drawable(screen, perspective)
     corners = vertices[:, faces.long()].permute(2, 3, 0, 1).flatten(0, 1)
     return _wanted(corners, cull)
 
@@ -59,11 +59,23 @@ def corner_rows(frame: Tensor, face: Tensor, faces: Tensor, vertices: int) -> Te
     return faces.long().index_select(0, face) + (frame * vertices)[:, None]
 
 
-def _drawable(screen: Tensor, perspective: bool) -> Tensor:
+def drawable(screen: Tensor, perspective: bool) -> Tensor:
     """(x, y, order) [B, V, 3]: order is affine on the screen and grows with depth; y is NaN where undrawable."""
     x, y, depth = screen.unbind(-1)
-    drawable = torch.isfinite(screen).all(-1) & (depth > MIN_DEPTH)
-    return torch.stack([x, torch.where(drawable, y, torch.nan), -1 / depth if perspective else depth], dim=-1)
+    usable = torch.isfinite(screen).all(-1) & (depth > MIN_DEPTH)
+    return torch.stack([x, torch.where(usable, y, torch.nan), -1 / depth if perspective else depth], dim=-1)
+
+
+def first_centre(position: Tensor, length: int) -> Tensor:
+    """The first pixel whose centre does not lie before `position`, 0…length (whole numbers as floats)."""
+    return torch.ceil(position - 0.5).clamp(0, length)
+
+
+def expand(counts: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Each index i repeated counts[i] times, beside the running values first[i], first[i] + 1, …"""
+    index = torch.repeat_interleave(counts)
+    offset = first - counts.cumsum(0) + counts
+    return index, torch.arange(len(index), device=index.device) + offset.index_select(0, index)
 
 
 def _rows_spanned(
@@ -78,17 +90,12 @@ def _rows_spanned(
     rows = corner_rows(frame, number - frame * len(faces), faces, vertices.shape[1])
     corners = vertices.flatten(0, 1).index_select(0, rows.reshape(-1)).reshape(-1, 9).t().contiguous()
     xs, ys = corners[0::3], corners[1::3]
-    left, right = _first_centre(xs.amin(0), size[1]), _first_centre(xs.amax(0), size[1])
-    top, bottom = _first_centre(ys.amin(0), size[0]), _first_centre(ys.amax(0), size[0])
+    left, right = first_centre(xs.amin(0), size[1]), first_centre(xs.amax(0), size[1])
+    top, bottom = first_centre(ys.amin(0), size[0]), first_centre(ys.amax(0), size[0])
     kept = ((left < right) & (top < bottom) & _wanted(corners, cull)).nonzero().squeeze(1)  # NaN compares false
     top = top.index_select(0, kept)
     rows = bottom.index_select(0, kept) - top
     return number.index_select(0, kept), top.long(), rows.long(), _sorted_downwards(corners.index_select(1, kept))
-
-
-def _first_centre(position: Tensor, length: int) -> Tensor:
-    """The first pixel whose centre does not lie before `position`, 0…length (whole numbers as floats)."""
-    return torch.ceil(position - 0.5).clamp(0, length)
 
 
 def _wanted(corners: Tensor, cull: str | None) -> Tensor:
@@ -121,8 +128,8 @@ def _columns_spanned(corners: Tensor, row: Tensor, width: int) -> tuple[Tensor, 
     upper = y < middle[1]
     one = _crossing(high, low, y)
     other = _crossing(torch.where(upper, high, middle), torch.where(upper, middle, low), y)
-    left = _first_centre(torch.minimum(one[0], other[0]), width)
-    right = _first_centre(torch.maximum(one[0], other[0]), width)
+    left = first_centre(torch.minimum(one[0], other[0]), width)
+    right = first_centre(torch.maximum(one[0], other[0]), width)
     return left.long(), (right - left).long(), torch.cat([one, other])
 
 
@@ -162,10 +169,3 @@ def _pieces(counts: Tensor, limit: int) -> Iterator[slice]:
         if cut > start:
             yield slice(start, cut)
             start = cut
-
-
-def _expand(counts: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Each index i repeated counts[i] times, beside the running values first[i], first[i] + 1, …"""
-    index = torch.repeat_interleave(counts)
-    offset = first - counts.cumsum(0) + counts
-    return index, torch.arange(len(index), device=index.device) + offset.index_select(0, index)
