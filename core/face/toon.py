@@ -23,7 +23,7 @@ from .surface import Surface, SurfacePoints
 LAYOUT = "toon-head"
 JOINTS = ("left_eye", "right_eye")
 LID_CLEARANCE = 1.035
-"""Distance that a lid keeps from the eyeball's centre, in its radii; on its straight way from open to closed a lid would
+"""Distance that a lid keeps from the eyeball's centre, in its radii; on its straight way from open to closed it would
 cut the ball. Chosen by looking at closing eyes."""
 
 

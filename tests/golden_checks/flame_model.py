@@ -53,10 +53,11 @@ def check_texture(case: Case) -> Iterable[Comparison]:
     yield Comparison("texture", ours, case.expected["texture"], TEXTURE_TOLERANCE)
 
 
-def flame_model(case: Case) -> flame.Flame:
-    """The model of a file that carries FLAME's fields and its embedding."""
+def flame_model(case: Case, template: dict[str, torch.Tensor] | None = None) -> flame.Flame:
+    """The model of a file that carries FLAME's fields and its embedding. template: UVs, where it has any."""
     modes = case.config.get("n_id_modes_in_file", flame.IDENTITY_MODES)
-    return flame.from_tensors(case.param, {}, {flame.EMBEDDING: case.param}, modes)
+    companions = {flame.EMBEDDING: case.param} | ({flame.TEMPLATE: template} if template else {})
+    return flame.from_tensors(case.param, {}, companions, modes)
 
 
 def recipe_texture(seed: int, components: int) -> FlameTexture:
