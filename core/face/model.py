@@ -63,7 +63,7 @@ class FaceModel(nn.Module, ABC):
     (may be empty). unit_in_metres: float. height: float, chin to crown (or hairline of a mask) of the mean, in model
     units. faces: [F, 3] int64, counter-clockwise from outside. uv: [T, 2] 0…1, (0, 0) at the bottom left; uv_faces:
     [F, 3] int64. contour: [17, C] int64 vertex numbers or None — for each of the 17 jaw landmarks the vertices it may
-    slide along when the head turns, the first at the landmark itself. face_region: [F] bool, triangles of the facial
+    slide along when the head turns. face_region: [F] bool, triangles of the facial
     skin (what a fit compares with the picture). skin_region: [F] bool, triangles that carry skin colour (whole head
     and neck, no eyes, teeth, mouth inside). colours: [V, 3] RGB 0…1, albedo of the mean.
     """
@@ -140,7 +140,8 @@ class FaceModel(nn.Module, ABC):
         points = self.landmarks68.on(vertices, self.faces)
         if rotation is None or self.contour is None:
             return points
-        return torch.cat([slide_contour(vertices[:, self.contour], rotation), points[:, JAW_LANDMARKS:]], 1)
+        jaw, inner = points[:, :JAW_LANDMARKS], points[:, JAW_LANDMARKS:]
+        return torch.cat([slide_contour(jaw, vertices[:, self.contour], rotation), inner], 1)
 
     def landmark_basis(self) -> FaceModel:
         """The same model reduced to the vertices that landmarks and contour need: fits use it for speed."""

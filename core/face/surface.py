@@ -28,6 +28,9 @@ CONTOUR_REACH = 0.8
 the features. Chosen by looking at renders turned by 0 to 75 degrees."""
 
 
+FORGIVEN = 1.001
+"""Times what a candidate stands out at rest; a little over 1, so that rounding does not move a landmark at rest."""
+
 FACE_AZIMUTH = math.radians(65)
 FACE_SHARE = 0.78
 """Half-width of a face, and the hairline's share of the height from chin to crown; read off ICT-FaceKit's mean head,
@@ -59,7 +62,7 @@ class Surface:
 
     faces: [F, 3] int64, counter-clockwise from outside. uv: [T, 2] 0…1, (0, 0) at the bottom left; uv_faces: [F, 3]
     int64. colours: [V, 3] RGB 0…1, the albedo where a model knows nothing better. landmarks68: iBUG order, or None.
-    contour: [17, C] int64, row i begins at jaw landmark i and leads inwards over the cheek, or None. face_region: [F]
+    contour: [17, C] int64, row i leads from jaw landmark i inwards over the cheek, or None. face_region: [F]
     bool, triangles of the facial skin. skin_region: [F] bool, triangles that carry skin colour.
     """
 
@@ -104,19 +107,20 @@ class Surface:
         return torch.cat(used).unique() if used else self.faces.new_zeros(0)
 
 
-def slide_contour(rows: Tensor, rotation: Tensor) -> Tensor:
-    """Where each jaw landmark lies when the head is turned: the candidate that stands out furthest.
+def slide_contour(jaw: Tensor, rows: Tensor, rotation: Tensor) -> Tensor:
+    """Where each jaw landmark lies when the head is turned: the candidate that stands out furthest, or itself.
 
-    rows: [B, 17, C, 3] candidates in model space, from the jaw inwards. rotation: [B or 1, 3, 3], model to camera
-    space. Returns [B, 17, 3] in model space, differentiable in the chosen candidates. On the side that faces the
-    viewer that is the jaw landmark itself; on the far side the cheek's silhouette. "Out" is the rest pose's direction
-    from the row's end to its beginning, turned with the head.
+    jaw: [B, 17, 3] the landmarks at rest, model space. rows: [B, 17, C, 3] their candidates, leading inwards. rotation:
+    [B or 1, 3, 3], model to camera space. Returns [B, 17, 3] in model space, differentiable in the chosen points.
+    "Out" is the direction from a row's end to its landmark at rest, turned with the head. What stands out at rest
+    already is forgiven, so an unturned head keeps its landmarks; on the side that faces the viewer they stay as well.
     """
-    out = rows[:, :, 0] - rows[:, :, -1]
-    out = torch.cat([out[..., :2], torch.zeros_like(out[..., 2:])], -1)
-    out = torch.einsum("bij,bnj->bni", rotation.expand(len(rows), 3, 3), out)[..., :2]
-    seen = torch.einsum("bij,bncj->bnci", rotation.expand(len(rows), 3, 3), rows)[..., :2]
-    best = (seen * out[:, :, None]).sum(-1).argmax(2)
+    rows = torch.cat([jaw[:, :, None], rows], 2)
+    out = (jaw - rows[:, :, -1]) * jaw.new_tensor([1.0, 1.0, 0.0])
+    at_rest = ((rows - jaw[:, :, None]) * out[:, :, None]).sum(-1).clamp_min(0)
+    seen = torch.einsum("bij,bncj->bnci", rotation[:, :2], rows)
+    turned = torch.einsum("bij,bnj->bni", rotation[:, :2], out)
+    best = ((seen * turned[:, :, None]).sum(-1) - FORGIVEN * at_rest).argmax(2)
     return rows.gather(2, best[:, :, None, None].expand(-1, -1, 1, 3)).squeeze(2)
 
 

@@ -18,7 +18,7 @@ from .basis import Directions
 from .linear import LinearFaceModel
 from .model import Group
 from .skinning import rotation_matrices
-from .surface import Surface, SurfacePoints
+from .surface import Surface, SurfacePoints, contour_candidates
 
 LAYOUT = "toon-head"
 JOINTS = ("left_eye", "right_eye")
@@ -35,20 +35,21 @@ def matches(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bool:
 def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> ToonHead:
     """The model from its packed file. Names of the groups are JSON lists in the metadata, numbers JSON numbers."""
     identity, expression, albedo = (json.loads(metadata[name]) for name in ("identity", "expression", "albedo"))
+    mean, faces, face_region = tensors["mean"].float(), tensors["faces"].long(), tensors["face_region"].bool()
     points = SurfacePoints(tensors["landmarks68_faces"].long(), tensors["landmarks68_barycentrics"].float())
     surface = Surface(
-        faces=tensors["faces"].long(),
+        faces=faces,
         uv=tensors["uv"].float(),
         uv_faces=tensors["uv_faces"].long(),
         colours=tensors["albedo_mean"].float(),
-        face_region=tensors["face_region"].bool(),
+        face_region=face_region,
         skin_region=tensors["skin_region"].bool(),
         landmarks68=points,
-        contour=tensors["contour"].long(),
+        contour=contour_candidates(mean, faces[face_region], points.on(mean[None], faces)[0]),
     )
     return ToonHead(
         surface,
-        tensors["mean"].float(),
+        mean,
         Directions(tensors["identity"]),
         Directions(tensors["expression"]),
         Eyes.from_tensors(tensors),
@@ -73,7 +74,8 @@ class ToonHead(LinearFaceModel):
         self.eyes = eyes
 
     def vertices(self, identity: Tensor, expression: Tensor, joints: Tensor | None = None) -> Tensor:
-        return self.eyes(super().vertices(identity, expression), identity, joints)
+        moved = self.expressions(expression) * self.eyes.stretch(identity)
+        return self.eyes(self.mean + self.identities(identity) + moved, identity, joints)
 
     def subset(self, vertex_ids: Tensor) -> ToonHead:
         linear = super().subset(vertex_ids)
@@ -87,15 +89,25 @@ class Eyes(nn.Module):
     """Two balls, left first: where they are for an identity, which vertices are theirs, which are lids around them."""
 
     def __init__(
-        self, centres: Tensor, radius: Tensor, shifts: Directions, growth: Directions, ball: Tensor, lid: Tensor
+        self,
+        centres: Tensor,
+        radius: Tensor,
+        shifts: Directions,
+        growth: Directions,
+        ball: Tensor,
+        lid: Tensor,
+        follow: Tensor,
     ) -> None:
         """centres: [2, 3]. radius: [2]. shifts: K over 2 of 3. growth: K over 2 of 1, share of the radius.
 
-        ball, lid: [V] int64, 0 for vertices that are none, 1 for the left eye's, 2 for the right eye's.
+        ball, lid: [V] int64, 0 for vertices that are none, 1 for the left eye's, 2 for the right eye's. follow: [V, 2]
+        0…1, how far expressions grow with either eye, so that lids close over large eyes as over small ones.
         """
         super().__init__()
         self.shifts, self.growth = shifts, growth
-        for name, value in (("centres", centres), ("radius", radius), ("ball", ball), ("lid", lid)):
+        for name, value in (
+            ("centres", centres), ("radius", radius), ("ball", ball), ("lid", lid), ("follow", follow)
+        ):  # fmt: skip
             self.register_buffer(name, value)
         for name, side in (("ball", ball), ("lid", lid)):
             self.register_buffer(f"{name}_vertices", side.nonzero().squeeze(1))
@@ -103,13 +115,21 @@ class Eyes(nn.Module):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Eyes:
-        """From the packed file; `eye_scale` may be absent, then all eyes are of one size."""
-        shifts = tensors["eye_identity"]
-        growth = tensors.get("eye_scale", torch.zeros(len(shifts), 2))
+        """From the packed file; `eye_follow` belongs to the eye on a vertex's own side of the middle."""
+        left = tensors["mean"][:, 0] >= 0
         return cls(
-            tensors["eye_centres"].float(), tensors["eye_radius"].float(), Directions(shifts),
-            Directions(growth[..., None]), tensors["eye_vertices"].long(), tensors["lid_vertices"].long(),
+            tensors["eye_centres"].float(),
+            tensors["eye_radius"].float(),
+            Directions(tensors["eye_identity"]),
+            Directions(tensors["eye_scale"][..., None]),
+            tensors["eye_vertices"].long(),
+            tensors["lid_vertices"].long(),
+            tensors["eye_follow"].float()[:, None] * torch.stack([left, ~left], 1),
         )
+
+    def stretch(self, identity: Tensor) -> Tensor:
+        """[B, K] -> [B, V, 1], what an expression's displacements are multiplied by."""
+        return 1 + torch.einsum("ve,bec->bvc", self.follow, self.growth(identity))
 
     def forward(self, vertices: Tensor, identity: Tensor, joints: Tensor | None) -> Tensor:
         """[B, V, 3] linear head, [B, K], [B, 2, 3] axis-angle or None -> [B, V, 3]."""
@@ -130,4 +150,4 @@ class Eyes(nn.Module):
     def subset(self, vertex_ids: Tensor) -> Eyes:
         """The same eyes, only `vertex_ids` [n] of the head."""
         ball, lid = self.ball[vertex_ids], self.lid[vertex_ids]
-        return Eyes(self.centres, self.radius, self.shifts, self.growth, ball, lid)
+        return Eyes(self.centres, self.radius, self.shifts, self.growth, ball, lid, self.follow[vertex_ids])
