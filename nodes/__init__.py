@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from . import host, save
+from . import face_find, face_fit, face_params, host, load, save
 from .host import ComfyExtension, io
 
-NODES: list[type[io.ComfyNode]] = [*save.NODES]
+NODES: list[type[io.ComfyNode]] = [
+    *load.NODES,
+    *face_find.NODES,
+    *face_fit.NODES,
+    *face_params.NODES,
+    *save.NODES,
+]
 """Every node of the pack, in the order of the menus."""
 
 

@@ -1,0 +1,346 @@
+"""Nodes that fit a morphable model to pictures and show it: Fit 3DMM, Render Face, Face Mesh."""
+
+from __future__ import annotations
+
+import torch
+from PIL import ImageColor
+from torch import Tensor
+
+from ..core.errors import UserError
+from ..core.face.mesh import TEXTURE_SIZE, to_mesh
+from ..core.face.model import FaceModel
+from ..core.face.render import MODES, RenderSettings, overlay, render
+from ..core.methods.fit import TEXTURES, FitSettings, fit, fit_steps
+from ..core.types import FaceParams, Landmarks
+from . import host
+from .host import io
+
+TRANSPARENT, PICTURE, COLOUR = "transparent", "picture", "colour"
+BACKGROUNDS = (PICTURE, TRANSPARENT, COLOUR)
+LARGEST_SIDE = 4096
+"""Pixels."""
+LARGEST_TEXTURE = 4096
+"""Texels along a side."""
+MOST_STEPS = 2000
+
+
+class Fit3dmm(io.ComfyNode):
+    """Identity, expression, pose, light and texture of a photographed face."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigFit3DMM",
+            display_name="Fit 3DMM",
+            category="Portrait Rig/face",
+            description="Finds the parameters of a 3D face model that show the face of every picture: first by "
+            "landmarks, then by pixels with light and skin colours. Shows the overlay while it works.",
+            inputs=[
+                io.Image.Input("image", tooltip="B pictures of one size, each with its face."),
+                host.Landmarks.Input(
+                    "landmarks",
+                    tooltip="68 or 478 points of the same B pictures. Frames without a face are filled in from their "
+                    "neighbours.",
+                ),
+                host.FaceModel.Input("face_model", tooltip="The model to fit; one for all B pictures."),
+                io.Int.Input(
+                    "landmark_steps",
+                    default=FitSettings.landmark_steps,
+                    min=1,
+                    max=MOST_STEPS,
+                    tooltip="At most so many steps by landmarks; they stop early when nothing improves.",
+                ),
+                io.Int.Input(
+                    "pixel_steps",
+                    default=FitSettings.pixel_steps,
+                    min=0,
+                    max=MOST_STEPS,
+                    tooltip="Steps that compare pixels, for light, skin and finer shape; most of the time goes here. 0 "
+                    "stops after the landmarks.",
+                ),
+                io.Float.Input(
+                    "landmark_noise",
+                    default=FitSettings.landmark_noise,
+                    min=0.001,
+                    max=0.5,
+                    step=0.001,
+                    tooltip="How far off a landmark usually is, as a share of the distance between the outer eye "
+                    "corners. Smaller follows the points more closely, larger keeps the face more ordinary.",
+                ),
+                io.Boolean.Input(
+                    "share_identity",
+                    default=FitSettings.share_identity,
+                    tooltip="On: all pictures show one person (a clip), so they share one shape.",
+                ),
+                io.Float.Input(
+                    "smoothing",
+                    default=FitSettings.smoothing,
+                    min=0.0,
+                    max=60.0,
+                    step=0.5,
+                    tooltip="For clips, in frames: motion of a shorter period is taken for noise and removed; 0 keeps "
+                    "all.",
+                ),
+                io.Combo.Input(
+                    "texture",
+                    options=list(TEXTURES),
+                    default=FitSettings.texture,
+                    tooltip="Where the result's colours come from: unwrapped from the photograph, the model's own, or "
+                    "(auto) the photograph where the model has no skin colours to fit.",
+                ),
+                io.Int.Input(
+                    "texture_size",
+                    default=FitSettings.texture_size,
+                    min=16,
+                    max=LARGEST_TEXTURE,
+                    tooltip="Texels along the side of an unwrapped texture.",
+                ),
+                io.Int.Input(
+                    "pixel_size",
+                    default=FitSettings.pixel_size,
+                    min=32,
+                    max=LARGEST_SIDE,
+                    tooltip="Side in pixels of the square around the face in which pixels are compared; time grows "
+                    "with its square.",
+                    extra_dict=host.ADVANCED,
+                ),
+                io.Float.Input(
+                    "field_of_view",
+                    default=round(FitSettings.field_of_view, 2),
+                    min=1.0,
+                    max=120.0,
+                    step=0.01,
+                    tooltip="Degrees across the picture's height. One picture cannot tell it; a crop of a portrait "
+                    "sees little, a selfie 40 or more. Ignored when a start is connected, which brings its camera.",
+                    extra_dict=host.ADVANCED,
+                ),
+                io.Boolean.Input(
+                    "perspective",
+                    default=FitSettings.perspective,
+                    tooltip="Off: a camera without perspective, as FLAME's regressors assume.",
+                    extra_dict=host.ADVANCED,
+                ),
+                io.Int.Input(
+                    "chunk",
+                    default=FitSettings.chunk,
+                    min=1,
+                    max=256,
+                    tooltip="Frames in work at once when pixels are compared: more is faster on a GPU and needs "
+                    "memory in proportion; the result is the same.",
+                    extra_dict=host.ADVANCED,
+                ),
+                host.FaceParams.Input(
+                    "start", optional=True, tooltip="1 or B frames to begin from, such as an earlier fit of this model."
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="1 where pixels may be compared, 0 over hands, microphones or hair; 1 or B masks of any "
+                    "size.",
+                ),
+            ],
+            outputs=[
+                host.FaceParams.Output(display_name="face_params", tooltip="B frames, in the order of the pictures."),
+                io.Image.Output(display_name="overlay", tooltip="The fitted face drawn over each picture."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Frames with a face, and how far landmarks and colours are off on average.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        landmarks: Landmarks,
+        face_model: FaceModel,
+        start: FaceParams | None = None,
+        mask: Tensor | None = None,
+        **options: object,
+    ) -> io.NodeOutput:
+        settings = FitSettings(**options)
+        pictures = host.picture_in(image)
+        allowed = None if mask is None else host.mask_in(mask, tuple(pictures.shape[-2:]))
+        total = fit_steps(int(landmarks.found.sum()), settings)
+        with host.memory(face_model), host.optimising(total) as watch:
+            given = host.fresh((pictures, landmarks, start, allowed))
+            result = fit(given[0], given[1], host.fresh(face_model), settings, watch, given[2], given[3])
+            params = result.params.map(Tensor.detach)
+            with torch.no_grad():
+                drawn = overlay(given[0].to(params.angles.device), render(face_model, params))
+        drawn = host.picture_out(drawn)
+        report = f"{face_model.layout}: {result.report}"
+        return io.NodeOutput(params.to("cpu"), drawn, report, ui=host.show_text(report))
+
+
+class RenderFace(io.ComfyNode):
+    """Pictures of a face from its parameters."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigRenderFace",
+            display_name="Render Face",
+            category="Portrait Rig/face",
+            description="Draws the face: textured, as clay, as normals, depth or UVs, over a picture, a colour or "
+            "nothing.",
+            inputs=[
+                host.FaceParams.Input("face_params", tooltip="B frames."),
+                host.FaceModel.Input("face_model", tooltip="The model of these parameters."),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default=MODES[0],
+                    tooltip="textured: skin under the light. albedo: skin without light. shaded: clay under the light. "
+                    "normals, uv: directions and texture coordinates as colours. depth: near is bright.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=LARGEST_SIDE,
+                    tooltip="Pixels; the width follows from the camera. 0 takes the size of the background picture "
+                    "where one is connected, else that of the fitted picture.",
+                ),
+                io.Int.Input(
+                    "supersample",
+                    default=2,
+                    min=1,
+                    max=4,
+                    tooltip="Samples along each side of a pixel; smoother edges, time grows with the square.",
+                ),
+                io.Combo.Input(
+                    "background",
+                    options=list(BACKGROUNDS),
+                    default=PICTURE,
+                    tooltip="picture: the connected one, the colour where none is connected. transparent: RGBA. "
+                    "colour: the colour below.",
+                ),
+                io.String.Input(
+                    "colour", default="#808080", tooltip="Background colour as #rrggbb or by its English name."
+                ),
+                io.Float.Input(
+                    "opacity",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Of the face over its background: 0.5 lets half of the picture through.",
+                ),
+                io.Image.Input(
+                    "picture",
+                    optional=True,
+                    tooltip="Background; 1 or B pictures in the proportions of the fitted ones.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="B pictures; RGBA with the transparent background."),
+                io.Mask.Output(display_name="mask", tooltip="1 where the face is, soft at its edge."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        face_params: FaceParams,
+        face_model: FaceModel,
+        mode: str,
+        height: int,
+        supersample: int,
+        background: str,
+        colour: str,
+        opacity: float,
+        picture: Tensor | None = None,
+    ) -> io.NodeOutput:
+        params = face_model.check(face_params)
+        behind = host.picture_in(picture, "picture") if picture is not None and background == PICTURE else None
+        size = _size(params, height, behind)
+        with host.memory(face_model) as device:
+            drawn = render(face_model, params.to(device), RenderSettings(mode=mode, supersample=supersample), size)
+            if behind is None:
+                behind = _rgb(colour).to(device)[None, :, None, None].expand(-1, -1, *size)
+            alpha = drawn.alpha * opacity
+            if background == TRANSPARENT:
+                straight = drawn.colour / drawn.alpha.clamp(min=1e-6)
+                image = torch.cat([straight, alpha], dim=1)
+            else:
+                image = overlay(_resized(behind.to(device), size), drawn, opacity)
+        return io.NodeOutput(host.picture_out(image), host.mask_out(alpha))
+
+
+class FaceMesh(io.ComfyNode):
+    """One frame as a mesh with texture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigFaceMesh",
+            display_name="Face Mesh",
+            category="Portrait Rig/face",
+            description="The 3D mesh of a fitted face, in metres, with UVs and a texture, for Save Face Mesh (.glb).",
+            inputs=[
+                host.FaceParams.Input("face_params", tooltip="B frames, of which one is taken."),
+                host.FaceModel.Input("face_model", tooltip="The model of these parameters."),
+                io.Int.Input("frame", default=1, min=1, max=1_000_000, tooltip="Which frame; 1 is the first."),
+                io.Boolean.Input(
+                    "posed",
+                    default=False,
+                    label_on="as in the picture",
+                    label_off="upright",
+                    tooltip="Whether the mesh is turned as the head in the picture, or looks straight along z.",
+                ),
+                io.Int.Input(
+                    "texture_size",
+                    default=TEXTURE_SIZE,
+                    min=16,
+                    max=LARGEST_TEXTURE,
+                    tooltip="Texels along the side of the texture that is painted from the model's skin colours; a "
+                    "texture from the photograph keeps its own size.",
+                ),
+            ],
+            outputs=[io.Mesh.Output(display_name="mesh", tooltip="One mesh, y up, the face towards +z, in metres.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, face_params: FaceParams, face_model: FaceModel, frame: int, posed: bool, texture_size: int
+    ) -> io.NodeOutput:
+        if frame > len(face_params):
+            raise UserError(f"Frame {frame} was asked for, but there are {len(face_params)}. Choose a smaller number.")
+        with host.memory(face_model) as device:
+            mesh = to_mesh(face_model, face_params[frame - 1 : frame].to(device), texture_size, posed)
+        return io.NodeOutput(host.mesh_out(mesh))
+
+
+def _size(params: FaceParams, height: int, behind: Tensor | None) -> tuple[int, int]:
+    """(H, W) to draw at."""
+    full = params.camera.size
+    if not height and behind is not None:
+        size = tuple(behind.shape[-2:])
+        if abs(size[0] * full[1] - size[1] * full[0]) > max(*full, *size):
+            raise UserError(
+                f"The background is {size[1]} × {size[0]} pixels, the fitted picture was {full[1]} × {full[0]}, "
+                "another shape. Connect the picture that was fitted, or give a height to stretch this one."
+            )
+        return size
+    return (height, max(round(full[1] * height / full[0]), 1)) if height else full
+
+
+def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(picture.shape[-2:]) == tuple(size):
+        return picture
+    return torch.nn.functional.interpolate(picture, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _rgb(colour: str) -> Tensor:
+    """'#rrggbb' or an English name -> [3] RGB 0…1."""
+    try:
+        return torch.tensor(ImageColor.getrgb(colour.strip())[:3]) / 255
+    except ValueError:
+        raise UserError(
+            f"'{colour}' is no colour. Write one as #rrggbb, such as #808080, or by its English name, such as grey."
+        ) from None
+
+
+NODES = [Fit3dmm, RenderFace, FaceMesh]

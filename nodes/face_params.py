@@ -1,0 +1,305 @@
+"""Nodes on face parameters: edit, mix, keep."""
+
+from __future__ import annotations
+
+from ..core.errors import UserError
+from ..core.face import edit
+from ..core.face.model import FaceModel
+from ..core.face.params_io import load_face_params, save_face_params
+from ..core.types import FaceParams
+from . import host
+from .host import io
+
+KEEP, REPLACE, ADD = "keep", "replace", "add"
+AXIS_TOOLTIPS = {
+    "yaw": "Degrees, added: positive turns the face to the picture's right.",
+    "pitch": "Degrees, added: positive looks down.",
+    "roll": "Degrees, added: positive tilts the head towards the picture's left.",
+}
+MOOD_TOOLTIPS = {
+    "smile": "Added: 1 is the full smile, −1 the full frown.",
+    "jaw_open": "Added: 1 opens the mouth fully; negative closes one that is open.",
+    "blink": "Added: 1 closes both eyes, −1 opens them wide.",
+    "brows": "Added: 1 raises the brows fully, −1 lowers them.",
+    "pucker": "Added: 1 purses the lips fully, −1 stretches them.",
+}
+LIMIT_DEGREES = 180.0
+TEXT_RULES = "name=value sets, name+=value adds; commas between."
+PART_TOOLTIPS = {
+    "expression": "Expression, and the joints of jaw and eyes. Needs the same face model.",
+    "rotation": "Pitch, yaw and roll of the head. May come from another face model.",
+    "position": "Where the head stands, so also how large it looks. Needs the same face model.",
+    "identity": "The shape of the face. Needs the same face model.",
+    "albedo": "Skin colours, and the texture of a fit that has one. Needs the same face model.",
+    "light": "Light from all sides. May come from another face model.",
+    "camera": "Lens and size of the picture. May come from another face model.",
+}
+TAKEN_AT_FIRST = frozenset({"expression", "rotation"})
+
+
+class EditFaceParams(io.ComfyNode):
+    """Sliders for pose, expression, identity and light."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        moods = [
+            io.Float.Input(
+                name,
+                default=0.0,
+                min=-1.0,
+                max=1.0,
+                step=0.05,
+                display_mode=io.NumberDisplay.slider,
+                tooltip=MOOD_TOOLTIPS[name],
+            )
+            for name in edit.MOODS
+        ]
+        angles = [
+            io.Float.Input(
+                name, default=0.0, min=-LIMIT_DEGREES, max=LIMIT_DEGREES, step=1.0, tooltip=AXIS_TOOLTIPS[name]
+            )
+            for name in AXIS_TOOLTIPS
+        ]
+        return io.Schema(
+            node_id="PortraitRigEditFaceParams",
+            display_name="Edit Face Params",
+            category="Portrait Rig/face",
+            description="Turns the head, changes expression and identity by name, and moves the light of a fitted "
+            "face. Every frame of a batch is changed alike.",
+            inputs=[
+                host.FaceParams.Input("face_params", tooltip="B frames."),
+                host.FaceModel.Input("face_model", tooltip="The model of these parameters: it knows the names."),
+                *angles,
+                *moods,
+                io.String.Input(
+                    "expressions",
+                    default="",
+                    multiline=True,
+                    tooltip=f"Single expressions by the model's names, 0…1: jawOpen=0.5, mouthSmile_L=1. {TEXT_RULES} "
+                    "Without _L or _R both sides are meant. Load Face Model lists the names.",
+                ),
+                io.String.Input(
+                    "identity",
+                    default="",
+                    tooltip="Identity directions by name, in standard deviations, −3…3: identity_000+=1.5. "
+                    f"{TEXT_RULES}",
+                ),
+                io.String.Input(
+                    "albedo",
+                    default="",
+                    tooltip="Skin and eye colours by name, in standard deviations, −3…3: freckles=2, iris_blue=1. "
+                    f"{TEXT_RULES} Only for models with albedo directions.",
+                ),
+                io.String.Input(
+                    "joints",
+                    default="",
+                    tooltip="Joints by name and axis, in degrees: jaw.pitch=10, left_eye.yaw+=15; axes are pitch, yaw "
+                    f"and roll. {TEXT_RULES} Only for models with joints.",
+                ),
+                io.Float.Input(
+                    "expression_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    tooltip="Multiplies the expression that came in, before anything is added: 0 is a resting face, 2 "
+                    "exaggerates.",
+                ),
+                io.Float.Input(
+                    "identity_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    tooltip="Multiplies the identity that came in: 0 is the model's mean face, 2 a caricature.",
+                ),
+                io.Combo.Input(
+                    "light",
+                    options=[KEEP, REPLACE, ADD],
+                    default=KEEP,
+                    tooltip="keep: the light as it is. replace: only the light below. add: the light below on top.",
+                ),
+                io.Float.Input(
+                    "light_azimuth",
+                    default=45.0,
+                    min=-180.0,
+                    max=180.0,
+                    step=1.0,
+                    tooltip="Degrees: 0 comes from the viewer, positive from the picture's right.",
+                ),
+                io.Float.Input(
+                    "light_elevation",
+                    default=20.0,
+                    min=-90.0,
+                    max=90.0,
+                    step=1.0,
+                    tooltip="Degrees: 0 is level, positive from above.",
+                ),
+                io.Float.Input(
+                    "light_strength",
+                    default=0.6,
+                    min=0.0,
+                    max=4.0,
+                    step=0.05,
+                    tooltip="1 shows the skin's own colour where this light falls straight on.",
+                ),
+                io.Float.Input(
+                    "light_ambient",
+                    default=0.5,
+                    min=0.0,
+                    max=4.0,
+                    step=0.05,
+                    tooltip="Light from everywhere: 1 shows the skin's own colour on all sides.",
+                ),
+            ],
+            outputs=[
+                host.FaceParams.Output(
+                    display_name="face_params", tooltip="B frames, changed; the input stays as it was."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        face_params: FaceParams,
+        face_model: FaceModel,
+        yaw: float,
+        pitch: float,
+        roll: float,
+        expressions: str,
+        identity: str,
+        albedo: str,
+        joints: str,
+        expression_strength: float,
+        identity_strength: float,
+        light: str,
+        light_azimuth: float,
+        light_elevation: float,
+        light_strength: float,
+        light_ambient: float,
+        **moods: float,
+    ) -> io.NodeOutput:
+        params = face_model.check(face_params)
+        params = edit.scaled(params, expression_strength, identity_strength)
+        params = edit.turned(params, pitch, yaw, roll)
+        params = edit.with_expression(params, face_model, moods, edit.assignments(expressions))
+        params = edit.with_identity(params, face_model, edit.assignments(identity))
+        params = edit.with_albedo(params, face_model, edit.assignments(albedo))
+        params = edit.with_joints(params, face_model, edit.assignments(joints))
+        if light != KEEP:
+            lamp = (light_azimuth, light_elevation, light_strength, light_ambient)
+            params = edit.lit(params, *lamp, added=light == ADD)
+        return io.NodeOutput(params)
+
+
+class TransferFaceParams(io.ComfyNode):
+    """Parts of one face in another."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigTransferFaceParams",
+            display_name="Transfer Face Params",
+            category="Portrait Rig/face",
+            description="Takes expression, pose, light or other parts from another fit: one face acts like the other.",
+            inputs=[
+                host.FaceParams.Input("target", tooltip="The face that is changed; B frames."),
+                host.FaceParams.Input(
+                    "source", tooltip="The face that parts are taken from; as many frames, or 1 on either side for all."
+                ),
+                *(
+                    io.Boolean.Input(part, default=part in TAKEN_AT_FIRST, tooltip=PART_TOOLTIPS[part])
+                    for part in PART_TOOLTIPS
+                ),
+            ],
+            outputs=[
+                host.FaceParams.Output(
+                    display_name="face_params", tooltip="The target with those parts of the source; the larger batch."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, target: FaceParams, source: FaceParams, **parts: bool) -> io.NodeOutput:
+        return io.NodeOutput(edit.transferred(target, source, [part for part, taken in parts.items() if taken]))
+
+
+class SaveFaceParams(io.ComfyNode):
+    """Face parameters to a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigSaveFaceParams",
+            display_name="Save Face Params",
+            category="Portrait Rig/face",
+            description="Writes the parameters of all frames to one .safetensors file in the output folder.",
+            inputs=[
+                host.FaceParams.Input("face_params", tooltip="All B frames go into one file."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="face_params/face",
+                    tooltip="Folder and name below the output folder; a number and .safetensors are added.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="file", tooltip="Name with ' [output]', as Load Face Params takes it.")
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, face_params: FaceParams, filename_prefix: str) -> io.NodeOutput:
+        file = host.output_path(filename_prefix, ".safetensors")
+        save_face_params(face_params, file.path)
+        name = "/".join(filter(None, (file.subfolder.replace("\\", "/"), file.path.name))) + " [output]"
+        return io.NodeOutput(name, ui=host.show_text(name))
+
+
+class LoadFaceParams(io.ComfyNode):
+    """Face parameters from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigLoadFaceParams",
+            display_name="Load Face Params",
+            category="Portrait Rig/face",
+            description="Reads a file that Save Face Params wrote.",
+            inputs=[
+                io.String.Input(
+                    "file",
+                    default="face_params/face_00001_.safetensors [output]",
+                    tooltip="Name in the input folder, or, with ' [output]' behind it, in the output folder.",
+                )
+            ],
+            outputs=[
+                host.FaceParams.Output(
+                    display_name="face_params",
+                    tooltip="All frames of the file; they belong to the face model they name.",
+                ),
+                io.String.Output(display_name="about", tooltip="Face model, frames and picture size."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None) -> object:
+        """A file that was written anew is read anew."""
+        if file is None:
+            return None
+        state = host.input_path(file).stat()
+        return file, state.st_size, state.st_mtime
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        path = host.input_path(file)
+        if path.suffix.lower() != ".safetensors":
+            raise UserError(f"'{file}' is no .safetensors file. Choose one that Save Face Params wrote.")
+        params = load_face_params(path)
+        height, width = params.camera.size
+        about = f"{params.layout}: {len(params)} frames of {width} × {height} pixels"
+        return io.NodeOutput(params, about, ui=host.show_text(about))
+
+
+NODES = [EditFaceParams, TransferFaceParams, SaveFaceParams, LoadFaceParams]

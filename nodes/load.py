@@ -1,0 +1,103 @@
+"""Nodes that bring things in: face models, and the bundled portrait."""
+
+from __future__ import annotations
+
+import numpy
+import torch
+from PIL import Image
+
+from ..core.face import models, points_text
+from ..core.face.landmarks import choose
+from . import host
+from .host import io
+
+FACE_MODEL_EXTENSIONS = frozenset({".safetensors", ".pkl", ".mat", ".npz"})
+ICT_FOLDER_MARK = "generic_neutral_mesh.obj"
+"""A folder that holds it is ICT-FaceKit's FaceXModel."""
+EXAMPLES = host.PACK / "examples"
+
+
+class LoadFaceModel(io.ComfyNode):
+    """A 3D morphable model from a file, or the embedded one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        embedded = models.DEFAULT.name
+        found = host.model_names(FACE_MODEL_EXTENSIONS, folder_with=ICT_FOLDER_MARK)
+        return io.Schema(
+            node_id="PortraitRigLoadFaceModel",
+            display_name="Load Face Model",
+            category="Portrait Rig/face",
+            description="Loads a 3D morphable face model: the embedded toon head, ICT-FaceKit, FLAME, or BFM 2009 in "
+            "Deep3D's layout. What a file is, is seen from its contents.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=[embedded, *(name for name in found if name != embedded)],
+                    default=embedded,
+                    tooltip=f"A file of models/{host.MODEL_FOLDER}, or ICT-FaceKit's folder there; {embedded} comes "
+                    "with the pack. FLAME and BFM are not free to pass on: get them from their authors.",
+                )
+            ],
+            outputs=[
+                host.FaceModel.Output(
+                    display_name="face_model",
+                    tooltip="Identity, expression and albedo directions over one mesh. Parameters fitted with one "
+                    "model are refused by others.",
+                ),
+                io.String.Output(display_name="about", tooltip="What was recognised: sizes, joints, expression names."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None) -> object:
+        """A file that was replaced is loaded anew."""
+        path = host.model_path(file)
+        state = path.stat()
+        return str(path), state.st_size, state.st_mtime
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        with host.loading():
+            model = models.load_face_model(host.model_path(file))
+        about = f"{model.describe()}\nexpressions: {', '.join(model.expression.names)}"
+        return io.NodeOutput(model, about, ui=host.show_text(about))
+
+
+class ExamplePortrait(io.ComfyNode):
+    """The bundled photograph with its landmarks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        portraits = sorted(path.stem for path in EXAMPLES.glob("*.jpg"))
+        return io.Schema(
+            node_id="PortraitRigExamplePortrait",
+            display_name="Example Portrait",
+            category="Portrait Rig/face",
+            description="A real photograph (NASA, public domain) and the landmarks of its face, to try workflows "
+            "without a picture of one's own.",
+            inputs=[
+                io.Combo.Input(
+                    "portrait",
+                    options=portraits,
+                    default=portraits[0],
+                    tooltip="The astronaut Eileen Collins, 512 × 512 pixels.",
+                )
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="One picture."),
+                host.Landmarks.Output(display_name="landmarks", tooltip="478 points in pixels of the picture."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, portrait: str) -> io.NodeOutput:
+        with Image.open(EXAMPLES / f"{portrait}.jpg") as file:
+            pixels = torch.from_numpy(numpy.array(file.convert("RGB")))
+        picture = pixels.permute(2, 0, 1)[None].float() / 255
+        size = tuple(picture.shape[-2:])
+        found, _ = choose(points_text.parse(points_text.read(EXAMPLES / f"{portrait}.json"), size), size)
+        return io.NodeOutput(host.picture_out(picture), found)
+
+
+NODES = [LoadFaceModel, ExamplePortrait]
