@@ -188,7 +188,8 @@ def show_text(text: str) -> Any:
 
 def _out(value: Tensor) -> Tensor:
     """A float32 copy where the host keeps values between nodes."""
-    return value.to(_mm.intermediate_device(), torch.float32, copy=True).contiguous()
+    home = _mm.intermediate_device()
+    return value.to(home, torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 # Device, inference mode, memory --------------------------------------------------------------------------------------
