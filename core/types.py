@@ -62,6 +62,45 @@ class Landmarks:
         return self.points.shape[0]
 
 
+@dataclass(frozen=True)
+class GeneratorId:
+    """Which generator something belongs to: a name to show and the fingerprint of its weights, which decides."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """Style codes of B pictures, bound to the generator that understands them.
+
+    w: [B, L, C] float32, one code per synthesis layer. generator: display name and fingerprint of its weights.
+    """
+
+    w: Tensor
+    generator: GeneratorId
+
+    def __post_init__(self) -> None:
+        if self.w.dim() != 3:
+            raise UserError(f"A latent needs the shape [pictures, layers, features]; got {list(self.w.shape)}.")
+
+    def codes_for(self, generator: GeneratorId) -> Tensor:
+        """`w` for use in `generator`; UserError where another generator made it."""
+        if self.generator.fingerprint != generator.fingerprint:
+            raise UserError(
+                f"This latent belongs to generator '{self.generator.name}' and means nothing to '{generator.name}'. "
+                "Connect the generator that made it, or invert the picture again."
+            )
+        return self.w
+
+    def __len__(self) -> int:
+        return self.w.shape[0]
+
+    def __getitem__(self, pictures: slice | Tensor) -> Latent:
+        """The chosen pictures, still a batch."""
+        return replace(self, w=self.w[pictures])
+
+
 @dataclass(frozen=True, eq=False)
 class Camera:
     """How camera space becomes pixels, for B frames.

@@ -153,7 +153,7 @@ class Mapping(nn.Module):
 
 
 def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-    """Codes ws [N, L, C] moved towards `w_avg` [C], the first `cutoff` layers only (None: all): the truncation trick."""
+    """Truncation: codes ws [N, L, C] moved towards `w_avg` [C], the first `cutoff` layers only (None: all)."""
     near = torch.lerp(w_avg.to(ws), ws[:, :cutoff], psi)
     return near if cutoff is None else torch.cat([near, ws[:, cutoff:]], dim=1)
 
