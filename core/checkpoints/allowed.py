@@ -184,7 +184,9 @@ def _size(args: tuple[Any, ...], budget: Budget) -> list[Any]:
 
 def _dtype(args: tuple[Any, ...], budget: Budget) -> DtypeRecord:
     if not args or not isinstance(args[0], str):
-        raise UnreadableError("holds a NumPy array of records, which weights are not. Save its columns as plain arrays.")
+        raise UnreadableError(
+            "holds a NumPy array of records, which weights are not. Save its columns as plain arrays."
+        )
     return DtypeRecord(args[0])
 
 

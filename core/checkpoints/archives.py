@@ -31,6 +31,12 @@ RATIO_FREE_BYTES = 16 << 20
 MAX_ENTRIES = 200_000
 """Entries of one archive; one for each storage."""
 
+_CHUNK = 4 << 20
+"""Bytes unpacked at a time."""
+
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What torch and NumPy write; the others can unpack much from little before a size is known."""
+
 
 class Archive:
     """A zip file whose declared sizes are plausible; entries are read in full or refused."""
@@ -40,12 +46,14 @@ class Archive:
             self._zip = zipfile.ZipFile(file)
             entries = self._zip.infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as error:
-            raise damaged(f"its zip container cannot be read ({error})") from error
+            raise damaged(f"its zip container cannot be read ({quoted(error)})") from error
         if len(entries) > MAX_ENTRIES:
             raise UnreadableError(f"is a zip file of more than {MAX_ENTRIES:,} entries. Use the authors' own file.")
         self.entries = {entry.filename: entry for entry in entries}
         if len(self.entries) != len(entries):
             raise damaged("two entries of its zip container have the same name")
+        if any(entry.compress_type not in _PACKINGS for entry in entries):
+            raise UnreadableError("is a zip file packed in a way that weights never are. Use the authors' own file.")
         packed = sum(entry.compress_size for entry in entries)
         self.declared = sum(entry.file_size for entry in entries)
         if packed > size:
@@ -61,15 +69,13 @@ class Archive:
         done = 0
         try:
             with self._zip.open(self.entries[name]) as entry:
-                while done < len(buffer):
-                    count = entry.readinto(buffer[done:])
-                    if not count:
-                        raise damaged(f"the entry {quoted(name)} ends early")
-                    done += count
-                if entry.read(1):
-                    raise damaged(f"the entry {quoted(name)} is longer than declared")
+                while part := entry.read(_CHUNK):
+                    buffer[done : done + len(part)] = part
+                    done += len(part)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-            raise damaged(f"the entry {quoted(name)} cannot be unpacked ({error})") from error
+            raise damaged(f"the entry {quoted(name)} cannot be unpacked ({quoted(error)})") from error
+        if done != len(buffer):
+            raise damaged(f"the entry {quoted(name)} has another length than declared")
 
     def read(self, name: str, budget: Budget) -> bytes:
         size = self.entries[name].file_size

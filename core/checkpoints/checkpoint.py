@@ -14,6 +14,9 @@ from .limits import quoted
 BARE = "array"
 """Name of the tensor in a file that holds one tensor or array and nothing else."""
 
+VALUE = "value"
+"""Name in the metadata of plain data that is not a table, where it stands alone."""
+
 _Value = TypeVar("_Value")
 
 
@@ -59,7 +62,7 @@ class Checkpoint:
 
     def __contains__(self, prefix: str) -> bool:
         """There is something under `prefix`: a tensor, a module or metadata."""
-        return bool(_under(self.tensors, prefix) or _under(self.modules, prefix)) or prefix in self.metadata
+        return bool(_under(self.tensors, prefix) or _under(self.modules, prefix) or self._metadata_under(prefix))
 
     def subset(self, prefix: str) -> Checkpoint:
         """What lies under `prefix` (`G_ema`, `G_ema.synthesis`), named as if it were a file of its own.
@@ -71,15 +74,20 @@ class Checkpoint:
                 f"'{self.path.name}' holds no {quoted(prefix)}. It holds: {', '.join(self.top_names()) or 'nothing'}. "
                 "Use a file that has it, or one made for another loader."
             )
-        metadata: Any = self.metadata
-        for part in prefix.split("."):
-            metadata = metadata.get(part, {}) if isinstance(metadata, dict) else {}
         return replace(
             self,
             tensors=_under(self.tensors, prefix),
-            metadata=metadata if isinstance(metadata, dict) else {},
+            metadata=self._metadata_under(prefix),
             modules=_under(self.modules, prefix),
         )
+
+    def _metadata_under(self, prefix: str) -> dict[str, Any]:
+        found: Any = self.metadata
+        for part in prefix.split("."):
+            if not isinstance(found, dict) or part not in found:
+                return {}
+            found = found[part]
+        return found if isinstance(found, dict) else {VALUE: found}
 
     def top_names(self) -> list[str]:
         """First parts of all names, in order, without repetition: what a message lists, at most twelve and `…`."""

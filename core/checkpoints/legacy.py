@@ -41,10 +41,14 @@ def read_legacy(file: BinaryIO, size: int, budget: Budget) -> Any:
     swapped = machine["little_endian"] is not (sys.byteorder == "little")
     storages: dict[str, tuple[torch.dtype, int, Storage]] = {}
 
-    def persistent(reference: Any) -> Storage:
+    def persistent(reference: Any) -> Storage | Name:
+        if isinstance(reference, tuple) and len(reference) == 4 and isinstance(reference[1], Name):
+            return reference[1]  # ("module", class, file, source): a whole module's class; the source is dropped
         key, dtype, count = storage_reference(reference)
         if len(reference) > 5 and reference[5] is not None:
-            raise UnreadableError("holds storages inside storages, as very old torch wrote them. Save it with a newer one.")
+            raise UnreadableError(
+                "holds storages inside storages, as very old torch wrote them. Save it with a newer one."
+            )
         if key not in storages:
             storages[key] = dtype, count, Storage(dtype, count, _fetcher(file, places, key), swapped)
         if storages[key][:2] != (dtype, count):

@@ -71,7 +71,9 @@ class Budget:
     def spend_steps(self, count: int = 1) -> None:
         self.steps_left -= count
         if self.steps_left < 0:
-            raise UnreadableError(f"holds more than {MAX_STEPS:,} values, more than weights need. Use the authors' own file.")
+            raise UnreadableError(
+                f"holds more than {MAX_STEPS:,} values, more than weights need. Use the authors' own file."
+            )
 
 
 def checked_shape(shape: object) -> tuple[int, ...]:

@@ -26,8 +26,8 @@ Persistent = Callable[[Any], Any]
 def unpickle(stream: Stream, budget: Budget, persistent: Persistent | None = None) -> Any:
     """The value of the pickle that starts here: plain containers, numbers, text and records.
 
-    Raises UnreadableError for a name that is not on the allow-list and for anything malformed. `stream` is left behind the
-    pickle's last byte. Later changes of shared objects by the pickle are seen, as in Python.
+    Raises UnreadableError for a name that is not on the allow-list and for anything malformed. `stream` is left behind
+    the pickle's last byte. Objects that the pickle shares are shared in the value.
     """
     return _Machine(stream, budget, persistent).run()
 
@@ -207,7 +207,9 @@ class _Machine:
         )
 
     def outside_buffer(self) -> None:
-        raise UnreadableError("keeps its arrays outside the file (pickle protocol 5 with buffers). Save it with protocol 4.")
+        raise UnreadableError(
+            "keeps its arrays outside the file (pickle protocol 5 with buffers). Save it with protocol 4."
+        )
 
 
 def _extend(target: object, values: list[Any]) -> None:

@@ -39,7 +39,9 @@ def read_obj_folder(folder: Path, budget: Budget) -> tuple[dict[str, Tensor], di
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".obj" and path.is_file())
     if not paths:
-        raise UnreadableError("is a folder without .obj files. Choose a weights file or the folder with the model's meshes.")
+        raise UnreadableError(
+            "is a folder without .obj files. Choose a weights file or the folder with the model's meshes."
+        )
     tensors: dict[str, Tensor] = {}
     first: _Text | None = None
     for path in paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import string
 from pathlib import Path
@@ -98,30 +99,37 @@ def _read_file(path: Path) -> Checkpoint:
     with path.open("rb") as file:
         head = file.read(_HEAD)
         file.seek(0)
-        if not head:
-            raise UnreadableError("is empty. Download it again.")
-        for pattern, text in _NOT_WEIGHTS:
-            if pattern.match(head):
-                raise UnreadableError(text)
-        if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            return _read_zip(path, file, size)
-        if head.startswith(MAGIC_BYTES):
-            budget = Budget(size)
-            return _from_tree(path, "torch legacy", read_legacy(file, size, budget), budget)
-        if head.startswith(NPY_MAGIC):
-            budget = Budget(size)
-            return _from_tree(path, "npy", read_npy(file, size, budget), budget)
-        if head.startswith(b"\x80") and head[1:2] <= b"\x05":
-            return _read_pickle(path, file, size)
+        return _read_open_file(path, file, head, size)
+
+
+def _read_open_file(path: Path, file: BinaryIO, head: bytes, size: int) -> Checkpoint:
+    if not head:
+        raise UnreadableError("is empty. Download it again.")
+    budget = Budget(size)
+    if _is_safetensors(head, size):
+        named, notes = read_safetensors(path, budget)
+        return Checkpoint(path, "safetensors", named, dict(notes))
+    for pattern, text in _NOT_WEIGHTS:
+        if pattern.match(head):
+            raise UnreadableError(text)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _read_zip(path, file, size)
+    if head.startswith(MAGIC_BYTES):
+        return _from_tree(path, "torch legacy", read_legacy(file, size, budget), budget)
+    if head.startswith(NPY_MAGIC):
+        return _from_tree(path, "npy", read_npy(file, size, budget), budget)
     if head.startswith(MATLAB_MAGIC):
-        tensors, metadata = read_matlab(path, size, Budget(size))
-        return Checkpoint(path, "mat", tensors, metadata)
-    if int.from_bytes(head[:8], "little") <= size - 8 and head[8:9] == b"{":
-        safe_tensors, safe_metadata = read_safetensors(path, Budget(size))
-        return Checkpoint(path, "safetensors", safe_tensors, dict(safe_metadata))
+        return Checkpoint(path, "mat", *read_matlab(file, size, budget))
     if _OBJ_LINES.match(head):
-        return Checkpoint(path, "obj", read_obj(path, Budget(size)))
-    return _read_old_pickle(path, head, size)
+        return Checkpoint(path, "obj", read_obj(path, budget))
+    if head[0] == pickle.PROTO[0] and head[1:2] <= bytes([pickle.HIGHEST_PROTOCOL]):
+        return _from_tree(path, "pickle", unpickle(Stream(file, size), budget), budget)
+    return _read_old_pickle(path, file, head, size)
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Asked first: a header of 640 bytes begins like a pickle, one of 35,615 like gzip, but they lack the brace."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
 def _read_zip(path: Path, file: BinaryIO, size: int) -> Checkpoint:
@@ -135,16 +143,11 @@ def _read_zip(path: Path, file: BinaryIO, size: int) -> Checkpoint:
     raise UnreadableError(f"is a zip archive of other files ({inside}). Unpack it and choose the weights inside.")
 
 
-def _read_pickle(path: Path, file: BinaryIO, size: int) -> Checkpoint:
-    budget = Budget(size)
-    return _from_tree(path, "pickle", unpickle(Stream(file, size), budget), budget)
-
-
-def _read_old_pickle(path: Path, head: bytes, size: int) -> Checkpoint:
+def _read_old_pickle(path: Path, file: BinaryIO, head: bytes, size: int) -> Checkpoint:
     """Protocols 0 and 1 have no mark at their beginning: what they are is seen by trying."""
+    budget = Budget(size)
     try:
-        with path.open("rb") as file:
-            return _read_pickle(path, file, size)
+        return _from_tree(path, "pickle", unpickle(Stream(file, size), budget), budget)
     except UnreadableError as error:
         if "executed" in str(error):
             raise

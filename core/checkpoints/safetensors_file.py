@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
-from .limits import Budget, damaged
+from .limits import Budget, damaged, quoted
 
 
 def read_safetensors(path: Path, budget: Budget) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -27,7 +27,7 @@ def read_safetensors(path: Path, budget: Budget) -> tuple[dict[str, Tensor], dic
                 tensors[name] = mapped.clone()
             return tensors, dict(file.metadata() or {})
     except SafetensorError as error:
-        raise damaged(f"it is no valid safetensors file ({error})") from error
+        raise damaged(f"it is no valid safetensors file ({quoted(error, 200)})") from error
 
 
 def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

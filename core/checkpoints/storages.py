@@ -35,7 +35,7 @@ class Storage:
         self.dtype = dtype
         self.nbytes = count * dtype.itemsize
         self._fetch = fetch
-        self._swapped = swapped
+        self.swapped = swapped
         self._content: Tensor | None = None
 
     def content(self, budget: Budget) -> Tensor:
@@ -45,7 +45,7 @@ class Storage:
             content = torch.empty(self.nbytes, dtype=torch.uint8)
             if self.nbytes:
                 self._fetch(memoryview(content.numpy()))
-            if self._swapped:
+            if self.swapped:
                 width = self.dtype.itemsize // (2 if self.dtype.is_complex else 1)
                 content = content.view(-1, width).flip(1).reshape(-1)
             self._content = content

@@ -31,6 +31,8 @@ def torch_tensor(record: TensorRecord, budget: Budget) -> Tensor:
     count, rest = divmod(storage.nbytes, dtype.itemsize)
     if type(offset) is not int or not 0 <= offset <= MAX_EXTENT or len(size) != len(stride) or rest:
         raise damaged("a tensor has no proper place in its storage")
+    if storage.swapped and dtype.itemsize != storage.dtype.itemsize:
+        raise UnreadableError("was written on a machine of the other byte order. Save it as .safetensors there.")
     if 0 in size:
         return torch.empty(size, dtype=dtype)
     last = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True))
@@ -82,11 +84,13 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     try:
         return torch.from_numpy(array)
     except TypeError as error:
-        raise UnreadableError(f"holds an array of {array.dtype}, which torch cannot hold. Save it as float64.") from error
+        raise UnreadableError(
+            f"holds an array of {array.dtype}, which torch cannot hold. Save it as float64."
+        ) from error
 
 
 def chumpy_array(instance: Instance) -> ArrayRecord:
-    """The array inside a `chumpy.ch.Ch`, FLAME's wrapper; UnreadableError for values that chumpy would have to compute."""
+    """The array inside a `chumpy.ch.Ch`, FLAME's wrapper; UnreadableError for values that chumpy has to compute."""
     state = instance.state
     inner = state.get("x") if isinstance(state, dict) else None
     if not isinstance(inner, ArrayRecord):
@@ -97,9 +101,7 @@ def chumpy_array(instance: Instance) -> ArrayRecord:
     return inner
 
 
-_SPARSE_KINDS = {
-    f"{kind}_{form}": kind for kind in ("csc", "csr", "coo") for form in ("matrix", "array")
-}
+_SPARSE_KINDS = {f"{kind}_{form}": kind for kind in ("csc", "csr", "coo") for form in ("matrix", "array")}
 """Class names of scipy.sparse whose contents are arrays of rows, columns and values."""
 
 
@@ -108,18 +110,38 @@ def sparse_matrix(instance: Instance, budget: Budget) -> np.ndarray[Any, Any]:
     kind = _SPARSE_KINDS.get(instance.class_name.rpartition(".")[2])
     state = instance.state
     if kind is None or not isinstance(state, dict):
-        raise UnreadableError(f"holds a sparse matrix of the kind {quoted(instance.class_name)}. Save it dense or as csc.")
+        raise UnreadableError(
+            f"holds a sparse matrix of the kind {quoted(instance.class_name)}. Save it dense or as csc."
+        )
     shape = checked_shape(state.get("_shape"))
-    if len(shape) != 2:
-        raise damaged("a sparse matrix has no two dimensions")
     values = _part(state, "data", budget)
     if kind == "coo":
-        coordinates = state["coords"] if "coords" in state else (state.get("row"), state.get("col"))
-        if not isinstance(coordinates, tuple) or len(coordinates) != 2:
+        pair = state["coords"] if "coords" in state else (state.get("row"), state.get("col"))
+        if not isinstance(pair, tuple) or len(pair) != 2:
             raise damaged("a sparse matrix lacks its coordinates")
-        rows, columns = (_part({"": part}, "", budget) for part in coordinates)
+        places = tuple(_part({"": part}, "", budget) for part in pair)
     else:
-        minor, ends = _part(state, "indices", budget), _part(state, "indptr", budget)
+        places = _part(state, "indices", budget), _part(state, "indptr", budget)
+    return dense_matrix(kind, shape, values, places, budget)
+
+
+def dense_matrix(
+    kind: str,
+    shape: tuple[int, ...],
+    values: np.ndarray[Any, Any],
+    places: tuple[np.ndarray[Any, Any], ...],
+    budget: Budget,
+) -> np.ndarray[Any, Any]:
+    """[rows, columns] from N values and where they lie.
+
+    kind: `coo` with places (rows [N], columns [N]); `csc` and `csr` with (indices [N], where each column or row begins
+    in them, and the end). Values at the same place are added, as scipy does.
+    """
+    if len(shape) != 2:
+        raise damaged("a sparse matrix has no two dimensions")
+    rows, columns = places
+    if kind != "coo":
+        minor, ends = places
         majors = shape[1] if kind == "csc" else shape[0]
         steps = np.diff(ends.astype(np.int64))
         if len(ends) != majors + 1 or ends[0] != 0 or ends[-1] != len(values) or (steps < 0).any():
@@ -129,7 +151,7 @@ def sparse_matrix(instance: Instance, budget: Budget) -> np.ndarray[Any, Any]:
     if not len(rows) == len(columns) == len(values):
         raise damaged("a sparse matrix has lists of different lengths")
     for index, extent in ((rows, shape[0]), (columns, shape[1])):
-        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < extent:
+        if index.dtype.kind not in "iu" or (len(index) and not 0 <= int(index.min()) <= int(index.max()) < extent):
             raise damaged("a sparse matrix has an entry outside itself")
     budget.spend_bytes(math.prod(shape) * values.dtype.itemsize)
     dense = np.zeros(shape, dtype=values.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .checkpoint import BARE, ModuleInfo
+from .checkpoint import BARE, VALUE, ModuleInfo
 from .limits import MAX_DEPTH, MAX_NAME, MAX_TENSORS, Budget, UnreadableError, checked_shape, damaged, quoted
 from .records import ArrayRecord, DtypeRecord, Instance, Name, TensorRecord
 from .tensors import chumpy_array, from_numpy, is_object, numpy_array, sparse_matrix, torch_tensor
@@ -43,7 +43,7 @@ class Tree:
         plain = self._visit(value, "", 0)
         self.metadata: dict[str, Any] = plain if isinstance(plain, dict) else {}
         if plain is not _NOTHING and not isinstance(plain, dict):
-            self.metadata = {"value": plain}
+            self.metadata = {VALUE: plain}
 
     def _visit(self, value: Any, name: str, depth: int) -> Any:
         """Plain data of `value`, whose tensors go to `self.tensors` under `name`; _NOTHING where only tensors were."""
@@ -68,7 +68,9 @@ class Tree:
         if id(value) in self._above:
             raise UnreadableError("contains itself, which weights never do. Use the authors' own file.")
         if depth >= MAX_DEPTH:
-            raise UnreadableError(f"is nested deeper than {MAX_DEPTH} levels, unlike weights. Use the authors' own file.")
+            raise UnreadableError(
+                f"is nested deeper than {MAX_DEPTH} levels, unlike weights. Use the authors' own file."
+            )
         self._above.add(id(value))
 
     def _table(self, table: dict[Any, Any], name: str, depth: int) -> Any:
@@ -198,6 +200,8 @@ class Tree:
     def _describe(self, name: str, module: ModuleInfo) -> None:
         if name in self.modules:
             raise damaged(f"it holds two modules named {quoted(name)}")
+        if len(self.modules) >= MAX_TENSORS:
+            raise UnreadableError(f"holds more than {MAX_TENSORS:,} modules. Use the authors' own file.")
         self.modules[name] = module
 
     def _plain(self, value: Any, depth: int) -> Any:
@@ -206,7 +210,10 @@ class Tree:
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, bytes):
-            return value.decode("latin-1") if len(value) <= _MAX_BYTES_SHOWN else f"({len(value)} bytes)"
+            if len(value) > _MAX_BYTES_SHOWN:
+                return f"({len(value)} bytes)"
+            self._budget.spend_bytes(len(value))
+            return value.decode("latin-1")
         if isinstance(value, Name):
             return value.full
         if isinstance(value, Instance):
@@ -232,6 +239,7 @@ class Tree:
         shape = checked_shape(record.size if isinstance(record, TensorRecord) else record.shape)
         if math.prod(shape) > MAX_ATTRIBUTE:
             return f"(array {list(shape)})"
+        self._budget.spend_steps(math.prod(shape))
         if isinstance(record, TensorRecord):
             return self._tensor(record).tolist()
         if _is_text(record):
@@ -241,8 +249,6 @@ class Tree:
 
 
 def _joined(name: str, key: object, joint: str = ".") -> str:
-    if not isinstance(key, str | int | float | bytes | None) or key == "":
-        raise damaged(f"a value is named {quoted(key)}")
     joined = f"{name}{joint}{key}" if name else str(key)
     if len(joined) > MAX_NAME:
         raise damaged(f"a name is longer than {MAX_NAME} characters")
