@@ -30,6 +30,10 @@ class Directions(nn.Module):
         flat = weights.to(self.directions.dtype) @ self.directions.reshape(count, vertices * channels)
         return flat.view(-1, vertices, channels)
 
+    def copy(self) -> Directions:
+        """Another module of the same numbers, for a model of its own that may be moved and cast alone."""
+        return Directions(self.directions)
+
     def subset(self, vertex_ids: Tensor) -> Directions:
         """The same directions of only `vertex_ids` [n], in their order."""
         return Directions(self.directions[:, vertex_ids])

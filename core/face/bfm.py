@@ -127,7 +127,7 @@ def read_expressions(content: bytes) -> Tensor:
 
 def _directions(columns: Tensor) -> Tensor:
     """[3 V, K] -> [K, V, 3]."""
-    return columns.float().T.reshape(columns.shape[1], -1, 3)
+    return columns.float().mT.reshape(columns.shape[1], -1, 3)
 
 
 def _inner_face(tensors: Mapping[str, Tensor], faces: Tensor) -> Tensor:

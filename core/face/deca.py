@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from ..checkpoints import BARE, read
 from ..errors import UserError
 from ..types import SH_BANDS, Camera, FaceParams
 from .camera import DEEP3D_FOCAL, DEEP3D_SIZE, angles_from_matrix
@@ -33,6 +37,8 @@ VISIBLE_Z = 0.1
 """A landmark is visible where its image-space normal's z is below this (deca.py, visofp)."""
 OUTSIDE_TEXTURE = 0.7
 """Dims the albedo where the picture gives no texture; grey of the same where there is no albedo (deca.py)."""
+MASK, FIXED_DISPLACEMENT = "uv_face_eye_mask.png", "fixed_displacement_256.npy"
+"""In DECA's data folder; both 256 squared, the mask in the picture's first channel."""
 MARGIN_X, MARGIN_Y = 2, 5
 """Pixels of the UV map's border without dense triangles (utils/util.py, generate_triangles)."""
 PREVIEW_GREY = 180 / 255
@@ -117,6 +123,29 @@ class Decoded:
     shape: Tensor
     detailed_shape: Tensor
     alpha: Tensor
+
+
+def load_detail_maps(folder: Path) -> DetailMaps:
+    """The maps from DECA's data folder; UserError names the file that is missing or odd."""
+    path = folder / MASK
+    if not path.is_file():
+        raise UserError(
+            f"There is no file '{MASK}' in the folder '{folder}'. DECA's details need it and '{FIXED_DISPLACEMENT}', "
+            "both from DECA's data folder; put them there."
+        )
+    try:
+        with Image.open(path) as picture:
+            mask = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32)[..., 0] / 255)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"'{MASK}' in '{folder}' is no picture that can be read. Copy it again.") from error
+    stored = read(folder / FIXED_DISPLACEMENT).tensors.get(BARE)
+    if stored is None or stored.shape != mask.shape:
+        found = "other things" if stored is None else f"{list(stored.shape)} values"
+        raise UserError(
+            f"'{FIXED_DISPLACEMENT}' should hold {list(mask.shape)} values, like '{MASK}'; it holds {found}. "
+            "Copy both files again."
+        )
+    return DetailMaps(mask, stored.float())
 
 
 def orthographic(points: Tensor, cam: Tensor) -> Tensor:

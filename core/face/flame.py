@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..types import common_batch
 from .flame_texture import FlameTexture
 from .model import FaceModel, Group
 from .paint import SKIN, paint_eyeball
@@ -138,7 +139,7 @@ class Flame(FaceModel):
 
         identity, expression: [B, n] with n up to the model's number; the modes that are left out are at rest.
         """
-        frames = max(len(identity), len(expression))
+        frames = common_batch(identities=len(identity), expressions=len(expression))
         coefficients = [
             torch.nn.functional.pad(weights, (0, len(group) - weights.shape[1])).expand(frames, -1)
             for weights, group in ((identity, self.identity), (expression, self.expression))

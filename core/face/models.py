@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,21 +49,26 @@ def load_face_model(path: str | Path = DEFAULT) -> FaceModel:
 
     UserError where the file is missing, damaged, or no face model that is known here.
     """
-    path = Path(path)
     checkpoint = read(path)
+    folder = checkpoint.path.parent
+    companions = [read(folder / name) for name in recognise(checkpoint).companions if (folder / name).is_file()]
+    return face_model_of(checkpoint, companions)
+
+
+def face_model_of(checkpoint: Checkpoint, companions: Sequence[Checkpoint] = ()) -> FaceModel:
+    """The face model in files that were read already; companions: those that lie beside it, in any order."""
     family = recognise(checkpoint)
-    folder = path if path.is_dir() else path.parent
-    with torch.inference_mode(False), torch.no_grad():
-        companions = {name: read(folder / name).tensors for name in family.companions if (folder / name).is_file()}
-        try:
-            model = family.build(checkpoint.tensors, checkpoint.metadata, companions)
+    beside = {companion.path.name: companion.tensors for companion in companions}
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            model = family.build(checkpoint.tensors, checkpoint.metadata, beside)
             _check(model)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            beside = f" or {', '.join(companions)} beside it" if companions else ""
-            raise UserError(
-                f"'{path.name}' looks like {family.name}, but it{beside} is damaged or incomplete ({error}). "
-                "Download it again, or choose another file."
-            ) from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        files = f"'{checkpoint.path.name}'" + (f" (with {', '.join(beside)} beside it)" if beside else "")
+        raise UserError(
+            f"{files} looks like {family.name}, but is damaged or incomplete: {_first_line(error)}. "
+            "Download it again, or choose another file."
+        ) from error
     return model
 
 
@@ -106,3 +111,9 @@ def _check(model: FaceModel) -> None:
 def _check_numbers(name: str, numbers: Tensor, count: int) -> None:
     if numbers.numel() == 0 or int(numbers.min()) < 0 or int(numbers.max()) >= count:
         raise ValueError(f"its {name} use numbers outside 0 to {count - 1}")
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, short enough for a sentence; a missing name comes as its name alone."""
+    text = str(error).strip().split("\n")[0].rstrip(".")
+    return f"there is no {text}" if isinstance(error, KeyError) else text or type(error).__name__

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..types import common_batch
 from .basis import Directions
 
 ANGLE_GUARD = 1e-8
@@ -87,7 +88,7 @@ class Skinning(nn.Module):
 
     def forward(self, coefficients: Tensor, pose: Tensor) -> Posed:
         """coefficients: [B, K]. pose: [B, J, 3] axis-angle radians, the root first. B = 1 goes with N."""
-        frames = max(len(coefficients), len(pose))
+        frames = common_batch(coefficients=len(coefficients), poses=len(pose))
         rotations = rotation_matrices(pose).expand(frames, -1, -1, -1)
         shaped = self.mean + self.directions(coefficients)
         joints_rest = self.joint_mean + self.joint_directions(coefficients)
@@ -103,7 +104,7 @@ class Skinning(nn.Module):
         """The same joints, only `vertex_ids` [n]."""
         return Skinning(
             self.mean[vertex_ids], self.directions.subset(vertex_ids), self.correctives.subset(vertex_ids),
-            self.weights[vertex_ids], self.joint_mean, self.joint_directions, self.parents,
+            self.weights[vertex_ids], self.joint_mean, self.joint_directions.copy(), self.parents,
         )
 
     def _chain(self, rotations: Tensor, joints_rest: Tensor) -> tuple[Tensor, Tensor]:

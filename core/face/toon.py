@@ -150,4 +150,5 @@ class Eyes(nn.Module):
     def subset(self, vertex_ids: Tensor) -> Eyes:
         """The same eyes, only `vertex_ids` [n] of the head."""
         ball, lid = self.ball[vertex_ids], self.lid[vertex_ids]
-        return Eyes(self.centres, self.radius, self.shifts, self.growth, ball, lid, self.follow[vertex_ids])
+        shifts, growth = self.shifts.copy(), self.growth.copy()
+        return Eyes(self.centres, self.radius, shifts, growth, ball, lid, self.follow[vertex_ids])
