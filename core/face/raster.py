@@ -155,4 +155,4 @@ def _hits(face: Tensor, faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
 def _at_pixels(values: Tensor, hit: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """[N, C] at the flat pixels `hit` of an otherwise empty [B, H, W, C]."""
     empty = values.new_zeros(shape[0] * shape[1] * shape[2], values.shape[1])
-    return empty.index_put((hit,), values).reshape(*shape, -1)
+    return empty.index_put((hit,), values).reshape(*shape, values.shape[1])

@@ -63,7 +63,7 @@ def antialias(image: Tensor, fragments: Fragments, screen: Tensor, faces: Tensor
     pixels = fragments.face.numel()
     blends = [_blends(fragments, screen, edges, axis) for axis in (0, 1)]
     across, down = (share.new_zeros(pixels).index_add(0, target, share).detach() for target, _, share in blends)
-    flat = result = image.reshape(pixels, -1)
+    flat = result = image.flatten(0, 2)
     for (target, source, share), chosen in zip(blends, (across >= down, across < down), strict=True):
         share = (share * chosen.index_select(0, target))[:, None].to(image.dtype)
         change = share * (flat.index_select(0, source) - flat.index_select(0, target))
@@ -123,10 +123,11 @@ def _outline(screen: Tensor, edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
     one, other = (vertices[:, edges.ends[:, k], None] for k in (0, 1))
     edge, third = other - one, vertices[:, edges.opposite] - one
     turn = edge[..., 0] * third[..., 1] - edge[..., 1] * third[..., 0]
-    frame, number = ((turn.amin(-1) > 0) | (turn.amax(-1) < 0)).nonzero().unbind(1)  # NaN compares false
+    least, most = turn.amin(-1), turn.amax(-1)  # 0 for a triangle seen edge-on, which has no say; NaN compares false
+    frame, number = (((least >= 0) & (most > 0)) | ((least < 0) & (most <= 0))).nonzero().unbind(1)
     rises = edge[frame, number, 0, 1] < 0
     ends = edges.ends[number]
-    return frame, torch.where(rises[:, None], ends.flip(1), ends), (turn[frame, number, 0] > 0) != rises
+    return frame, torch.where(rises[:, None], ends.flip(1), ends), (most[frame, number] > 0) != rises
 
 
 def _along(one: Tensor, other: Tensor, line: Tensor, perspective: bool = False) -> tuple[Tensor, Tensor]:
