@@ -14,7 +14,7 @@ COLOUR = (0.1, 1.0, 0.45)
 OUTLINE = (0.0, 0.0, 0.0)
 OUTLINE_WIDTH = 0.8
 """Pixels."""
-RADII = {5: 0.025, 68: 0.011, 478: 0.004}
+RADII = {5: 0.05, 68: 0.016, 478: 0.005}
 """Radius of a point by markup, as a share of the face's extent: dense markups get small points."""
 SMALLEST_RADIUS = 1.0
 """Pixels; smaller points would vanish."""
