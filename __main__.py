@@ -55,9 +55,7 @@ def _add_nodes(commands: argparse._SubParsersAction) -> None:
 def _nodes(options: argparse.Namespace) -> int:
     from .headless import listing
     from .headless.registry import everything
-    from .nodes import host
 
-    host.register_model_folder()
     print((listing.as_json if options.json else listing.as_text)(everything()))
     return 0
 

@@ -235,12 +235,13 @@ def _bypass(node: Mapping[str, Any], slot: int) -> int | None:
 
 
 def _widget_values(node: Mapping[str, Any], known: Mapping[str, Socket]) -> dict[str, Any]:
-    """A node's saved widget values by name."""
+    """A node's widget values by name; the default where the file is older than the widget."""
+    found = {name: socket.default for name, socket in known.items() if socket.widget}
     values = node.get("widgets_values") or []
     if isinstance(values, dict):
-        return {name: values[name] for name, socket in known.items() if socket.widget and name in values}
-    places = _widget_places(known)
-    return {name: value for name, value in zip(places, values, strict=False) if name is not None}
+        return {name: values.get(name, default) for name, default in found.items()}
+    named = zip(_widget_places(known), values, strict=False)
+    return found | {name: value for name, value in named if name is not None}
 
 
 def _widget_places(known: Mapping[str, Socket]) -> list[str | None]:

@@ -11,6 +11,8 @@ from ..nodes.host import io
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 """Types whose value a person can type; all others need a link."""
+EMPTY = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
+"""What the editor shows where a schema names no default."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class Socket:
     def widget(self) -> bool:
         """Whether the editor shows a widget for it."""
         return self.kind in WIDGET_TYPES and not self.options.get("forceInput")
+
+    @property
+    def default(self) -> Any:
+        """What a new node's widget shows."""
+        if "default" in self.options:
+            return self.options["default"]
+        if self.choices:
+            return self.choices[0]
+        return EMPTY.get(self.kind)
 
     @property
     def choices(self) -> list[Any] | None:

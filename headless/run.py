@@ -38,7 +38,6 @@ def run(
     try:
         registry = everything() if registry is None else registry
         host.use_folders(inputs, outputs)
-        host.register_model_folder()
         graph = read(workflow, registry)
         for setting in settings:
             graph = apply(graph, setting, registry)

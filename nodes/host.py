@@ -364,6 +364,7 @@ def register_model_folder() -> None:
 
 def model_names(extensions: Collection[str] = MODEL_EXTENSIONS, folder_with: str | None = None) -> list[str]:
     """Files in the model folders with one of the extensions; with `folder_with`, also folders that hold such a file."""
+    register_model_folder()
     files = folder_paths.get_filename_list(MODEL_FOLDER)
     names = {name for name in files if Path(name).suffix.lower() in extensions}
     if folder_with is not None:
@@ -376,6 +377,7 @@ def model_path(name: str, origin: str = "", licence: str = "") -> Path:
 
     UserError says where to put it and, where given, who publishes it and under which licence.
     """
+    register_model_folder()
     folders = [Path(path) for path in folder_paths.folder_names_and_paths[MODEL_FOLDER][0]]
     for folder in folders:
         path = folder / name

@@ -1,7 +1,7 @@
 """What the host at hand accepts and answers, as JSON: `python tests/contract.py`.
 
-Run once against the stand-in and once against a real ComfyUI (its folder on PYTHONPATH); `test_host_contract.py` compares
-the two answers.
+Run once against the stand-in and once against a real ComfyUI (its folder on PYTHONPATH); `test_host_contract.py`
+compares the two answers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-TYPES = ["Boolean", "Int", "Float", "String", "Combo", "Image", "Mask", "Audio", "Video", "Mesh", "AnyType", "MultiType"]
+TYPES = [
+    "Boolean", "Int", "Float", "String", "Combo", "Image", "Mask", "Audio", "Video", "Mesh", "AnyType", "MultiType",
+]  # fmt: skip
 """Socket types that the pack may use."""
 
 CORE_MODULES = ["audio", "hunyuan3d", "preview_any", "primitive", "video"]
@@ -85,7 +87,8 @@ def _functions(host: Any) -> list[tuple[Any, str]]:
         *((host._utils, name) for name in ("ProgressBar", "set_progress_bar_global_hook")),
         *((host.folder_paths, name) for name in (
             "get_filename_list", "get_full_path", "get_input_directory", "get_output_directory", "get_temp_directory",
-            "set_input_directory", "set_output_directory", "set_temp_directory", "annotated_filepath", "get_save_image_path",
+            "set_input_directory", "set_output_directory", "set_temp_directory", "annotated_filepath",
+            "get_save_image_path",
         )),
     ]  # fmt: skip
 
