@@ -112,7 +112,7 @@ def build_surface(mean: Tensor, faces: Tensor, uv: Tensor, uv_faces: Tensor, lan
     """
     ends = torch.tensor([part.last for part in PARTS])
     part_of_vertex = torch.bucketize(torch.arange(len(mean)), ends)
-    part_of_face = part_of_vertex[faces.amin(1)]  # a triangle on a border belongs to the part before it
+    part_of_face = part_of_vertex[faces.amax(1)]  # on a border the part behind: lips end at the mouth's inside
     drawn = ~_flag("hidden")[part_of_face]
     faces, uv_faces, part_of_face = faces[drawn], uv_faces[drawn], part_of_face[drawn]
     narrow = part_of_face == 0

@@ -122,7 +122,7 @@ def test_landmarks_are_where_a_face_has_them(head):
 def test_landmarks_are_symmetric(head):
     points = head.landmarks(mean(head))[0]
     mirrored = points[list(MIRRORED_68)] * points.new_tensor([-1.0, 1.0, 1.0])
-    assert (points - mirrored).norm(dim=1).max() < 0.002 * head.height  # 0.0011 measured on ICT
+    assert (points - mirrored).norm(dim=1).max() < 0.002 * head.height  # 3e-5 measured on ICT
 
 
 def test_jaw_landmarks_stay_at_rest(model):
