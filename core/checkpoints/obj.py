@@ -7,6 +7,7 @@ full mesh, beside `vertex_indices.json`.
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from .limits import Budget, UnreadableError, damaged, quoted
 
 MAX_FILE_BYTES = 512 << 20
 """Text of one OBJ or JSON file. ICT-FaceKit's meshes are below 4 MB."""
+
+_LINES = tuple(re.compile(rb"^[ \t]*" + key + rb"[ \t]+(.*)$", re.MULTILINE) for key in (b"v", b"vt", b"f"))
+"""Vertices, texture coordinates and faces."""
 
 
 def read_obj(path: Path, budget: Budget) -> dict[str, Tensor]:
@@ -66,12 +70,9 @@ class _Text:
     def __init__(self, path: Path, budget: Budget) -> None:
         self.budget = budget
         content = _read(path, budget).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
-        lines = [line.strip() for line in content.splitlines()]
-        budget.spend_steps(len(lines))
+        budget.spend_steps(content.count(b"\n"))
         self.name = path.name
-        self.positions = [line[2:] for line in lines if line.startswith((b"v ", b"v\t"))]
-        self.coordinates = [line[3:] for line in lines if line.startswith((b"vt ", b"vt\t"))]
-        self.faces = [line[2:] for line in lines if line.startswith((b"f ", b"f\t"))]
+        self.positions, self.coordinates, self.faces = (pattern.findall(content) for pattern in _LINES)
         if not self.positions:
             raise damaged(f"{quoted(self.name)} holds no vertices")
 
@@ -97,7 +98,7 @@ class _Text:
     def _numbers(self, lines: list[bytes], columns: int) -> Tensor:
         """The first `columns` numbers of every line; more (weights, colours) are dropped."""
         try:
-            rows = [[float(word) for word in line.split(None, columns)[:columns]] for line in lines]
+            rows = [[*map(float, line.split(None, columns)[:columns])] for line in lines]
             self.budget.spend_bytes(len(rows) * columns * 8)
             return torch.from_numpy(np.array(rows, dtype=np.float64).reshape(len(lines), columns))
         except ValueError as error:

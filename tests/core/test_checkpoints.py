@@ -276,6 +276,7 @@ def test_an_obj_with_quads_negative_indices_and_texture(tmp_path):
         ("f 1 2 0\n", "corner '0'"),
         ("f 1 2 a\n", "corner 'a'"),
         ("v 1 2\nf 1 2 3\n", "a vertex that is not 3 numbers"),
+        ("v 1 2\nv 1 2 3 4\n", "a vertex that is not 3 numbers"),
         ("v 1 2 x\n", "a vertex that is not 3 numbers"),
     ],
 )
