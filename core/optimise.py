@@ -80,13 +80,15 @@ class AdamSettings(LoopSettings):
     """Gradient descent by Adam (Kingma & Ba 2015).
 
     rate: learning rate of every parameter that `rates` does not name. clip: longest gradient over all parameters
-    together, longer ones are shortened to it; None leaves them.
+    together, longer ones are shortened to it; None leaves them. limits: lowest and highest value of the parameters
+    that are named; a step beyond ends there.
     """
 
     rate: float = 0.01
     rates: Mapping[str, float] = field(default_factory=dict)
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float | None = None
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,12 +191,12 @@ class Adam:
     """The `Stepper` behind `minimise`."""
 
     def __init__(self, parameters: Mapping[str, Tensor], loss: Loss, settings: AdamSettings) -> None:
-        unknown = sorted(settings.rates.keys() - parameters.keys())
+        unknown = sorted((settings.rates.keys() | settings.limits.keys()) - parameters.keys())
         if unknown:
-            raise ValueError(f"Learning rates for unknown parameters: {unknown}; there are {sorted(parameters)}.")
+            raise ValueError(f"Rates or limits for unknown parameters: {unknown}; there are {sorted(parameters)}.")
         with torch.inference_mode(False):
             self.parameters = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
-        self._loss = loss
+        self._loss, self._limits = loss, settings.limits
         self._clip = math.inf if settings.clip is None else settings.clip
         self._adam = torch.optim.Adam(
             [
@@ -218,10 +220,13 @@ class Adam:
             values["gradient"] = math.nan
         return values
 
+    @torch.no_grad()
     def move(self, factor: float) -> None:
         for group, rate in zip(self._adam.param_groups, self._full, strict=True):
             group["lr"] = rate * factor
         self._adam.step()
+        for name, (low, high) in self._limits.items():
+            self.parameters[name].clamp_(low, high)
 
     @torch.no_grad()
     def restore(self, values: dict[str, Tensor]) -> None:

@@ -79,6 +79,12 @@ def test_rates_are_per_parameter():
         minimise(start, loss, AdamSettings(rates={"slwo": 1.0}))
 
 
+def test_limits_hold_and_may_be_left_again():
+    settings = AdamSettings(steps=200, rate=0.1, limits={"x": (-1.0, 2.5)}, schedule=COSINE)
+    result = minimise({"x": torch.tensor([0.0, 5.0, 0.0])}, distance, settings)
+    torch.testing.assert_close(result.parameters["x"], torch.tensor([1.0, -1.0, 2.5]), atol=1e-3, rtol=0)
+
+
 def test_long_gradients_are_clipped_together():
     seen = []
 
