@@ -14,11 +14,9 @@ from ..types import SH_BANDS, Camera, FaceParams
 from .basis import Directions
 from .surface import JAW_LANDMARKS, Surface, SurfacePoints, slide_contour
 
-NEUTRAL_AMBIENT = 0.8
-"""Band-0 coefficient of the neutral light; Deep3DFaceRecon's initial light (models/bfm.py)."""
-
-NEUTRAL_FRONT = 0.15
-"""Coefficient of the band that points at the viewer; chosen by eye so that a face looks round."""
+NEUTRAL_AMBIENT, NEUTRAL_FRONT, NEUTRAL_ABOVE = 0.55, 0.3, -0.08
+"""Spherical-harmonic coefficients of the neutral light: even, towards the viewer, upwards (whose band counts downwards).
+Chosen by eye so that heads look round and what faces the viewer keeps its colour: 0.55 · 0.886 + 0.3 · 1.772 = 1.02."""
 
 NEUTRAL_FILL = 0.55
 """Share of the picture's height that the neutral head fills; a portrait's usual framing."""
@@ -182,8 +180,7 @@ class FaceModel(nn.Module, ABC):
             return like.new_zeros(frames, *shape)
 
         light = zeros(SH_BANDS, 3)
-        light[:, 0] = NEUTRAL_AMBIENT
-        light[:, 2] = NEUTRAL_FRONT
+        light[:, 0], light[:, 1], light[:, 2] = NEUTRAL_AMBIENT, NEUTRAL_ABOVE, NEUTRAL_FRONT
         translation = zeros(3)
         translation[:, 2] = -camera.focal.to(like) * self.height / (NEUTRAL_FILL * camera.size[0])
         return FaceParams(
