@@ -240,11 +240,11 @@ def _widget_values(node: Mapping[str, Any], known: Mapping[str, Socket]) -> dict
     values = node.get("widgets_values") or []
     if isinstance(values, dict):
         return {name: values.get(name, default) for name, default in found.items()}
-    named = zip(_widget_places(known), values, strict=False)
+    named = zip(widget_places(known), values, strict=False)
     return found | {name: value for name, value in named if name is not None}
 
 
-def _widget_places(known: Mapping[str, Socket]) -> list[str | None]:
+def widget_places(known: Mapping[str, Socket]) -> list[str | None]:
     """Whose value stands at each position; None for widgets that only the editor uses."""
     places: list[str | None] = []
     for required in (True, False):

@@ -52,12 +52,12 @@ def test_widgets_that_are_newer_than_the_file_take_their_default():
 
 
 def test_the_upload_buttons_place_is_skipped():
-    from portrait_rig.headless.graph import _widget_places
+    from portrait_rig.headless.graph import widget_places
     from portrait_rig.headless.registry import sockets
 
-    assert _widget_places(sockets(REGISTRY.get("LoadImage"))) == ["image", None]
-    assert _widget_places(sockets(REGISTRY.get("PrimitiveInt"))) == ["value", None]
-    assert _widget_places(sockets(REGISTRY.get("LoadAudio"))) == ["audio", None, None]
+    assert widget_places(sockets(REGISTRY.get("LoadImage"))) == ["image", None]
+    assert widget_places(sockets(REGISTRY.get("PrimitiveInt"))) == ["value", None]
+    assert widget_places(sockets(REGISTRY.get("LoadAudio"))) == ["audio", None, None]
 
 
 def test_links_name_the_output():
