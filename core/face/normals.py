@@ -9,8 +9,8 @@ from torch.nn import functional
 
 def face_normals(vertices: Tensor, faces: Tensor, unit: bool = True) -> Tensor:
     """[B, V, 3], [F, 3] -> [B, F, 3]; as long as twice the triangle's area where not `unit`. No area gives 0."""
-    corners = vertices.index_select(1, faces.reshape(-1).long()).unflatten(1, (-1, 3))
-    a, b, c = corners.unbind(2)
+    rows = _corner_rows(vertices, faces)
+    a, b, c = vertices.flatten(0, 1).index_select(0, rows).reshape(len(vertices), len(faces), 3, 3).unbind(2)
     normals = torch.linalg.cross(b - a, c - a)
     return functional.normalize(normals, dim=-1, eps=_smallest(normals)) if unit else normals
 
@@ -22,8 +22,17 @@ def vertex_normals(vertices: Tensor, faces: Tensor, by_area: bool = True) -> Ten
     `models/bfm.py`, whose table of eight triangles a vertex holds the same sum).
     """
     normals = face_normals(vertices, faces, unit=not by_area)
-    summed = torch.zeros_like(vertices).index_add(1, faces.reshape(-1).long(), normals.repeat_interleave(3, dim=1))
+    corners = normals.flatten(0, 1).repeat_interleave(3, dim=0)
+    summed = torch.zeros_like(vertices).flatten(0, 1).index_add(0, _corner_rows(vertices, faces), corners)
+    summed = summed.reshape(vertices.shape)
     return functional.normalize(summed, dim=-1, eps=_smallest(summed))
+
+
+def _corner_rows(vertices: Tensor, faces: Tensor) -> Tensor:
+    """[B · F · 3] rows of the flattened vertices; adding to rows is ten times faster than along a middle dimension."""
+    frames, count = vertices.shape[:2]
+    first = torch.arange(frames, device=faces.device)[:, None] * count
+    return (faces.long().reshape(1, -1) + first).reshape(-1)
 
 
 def _smallest(values: Tensor) -> float:

@@ -129,12 +129,15 @@ def _fragments(face: Tensor, screen: Tensor, faces: Tensor, perspective: bool) -
     x, y = hit % width + 0.5, hit.div(width, rounding_mode="floor") % height + 0.5
     area = _doubled_area(a, b, *c[:, :2].unbind(1))
     first, second = _doubled_area(b, c, x, y) / area, _doubled_area(c, a, x, y) / area
-    weights = torch.stack([first, second, 1 - first - second], dim=-1)
-    depths = torch.stack([a[:, 2], b[:, 2], c[:, 2]], dim=-1)
+    weights = (first, second, 1 - first - second)
+    depths = (a[:, 2], b[:, 2], c[:, 2])
     if perspective:
-        weights = weights / depths
-        weights = weights / weights.sum(-1, keepdim=True)
-    depth = (weights * depths).sum(-1)
+        weights = tuple(w / d for w, d in zip(weights, depths, strict=True))
+        depth = 1 / sum(weights)
+        weights = tuple(w * depth for w in weights)
+    else:
+        depth = sum(w * d for w, d in zip(weights, depths, strict=True))
+    weights = torch.stack(weights, dim=-1)
     everywhere = screen.new_full((face.numel(),), torch.inf).index_put((hit,), depth)
     return Fragments(face, _at_pixels(weights, hit, face.shape), everywhere.reshape(face.shape), perspective)
 

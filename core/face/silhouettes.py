@@ -13,6 +13,7 @@ is covered, so that slanted outlines do not count twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -119,13 +120,15 @@ def _shown_crossings(fragments: Fragments, screen: Tensor, edges: Edges, axis: i
 
 def _outline(screen: Tensor, edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
     """Edges whose triangles all lie on one side: frame [N], ends [N, 2] from high to low, whether that side is left."""
-    vertices = drawable(screen, perspective=False)[..., :2]
-    one, other = (vertices[:, edges.ends[:, k], None] for k in (0, 1))
-    edge, third = other - one, vertices[:, edges.opposite] - one
-    turn = edge[..., 0] * third[..., 1] - edge[..., 1] * third[..., 0]
-    least, most = turn.amin(-1), turn.amax(-1)  # 0 for a triangle seen edge-on, which has no say; NaN compares false
-    frame, number = (((least >= 0) & (most > 0)) | ((least < 0) & (most <= 0))).nonzero().unbind(1)
-    rises = edge[frame, number, 0, 1] < 0
+    x, y, _ = drawable(screen, perspective=False).unbind(-1)
+    first, second = edges.ends.unbind(1)
+    ax, ay = x.index_select(1, first), y.index_select(1, first)
+    dx, dy = x.index_select(1, second) - ax, y.index_select(1, second) - ay
+    thirds = edges.opposite.unbind(1)
+    turns = [dx * (y.index_select(1, third) - ay) - dy * (x.index_select(1, third) - ax) for third in thirds]
+    least, most = reduce(torch.minimum, turns), reduce(torch.maximum, turns)  # 0 for a triangle seen edge-on: no say
+    frame, number = (((least >= 0) & (most > 0)) | ((least < 0) & (most <= 0))).nonzero().unbind(1)  # NaN: false
+    rises = dy[frame, number] < 0
     ends = edges.ends[number]
     return frame, torch.where(rises[:, None], ends.flip(1), ends), (most[frame, number] > 0) != rises
 
