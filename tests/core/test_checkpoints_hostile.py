@@ -528,7 +528,7 @@ def test_a_thousand_damaged_files_are_read_or_refused(tmp_path, family):
     chance = random.Random(family)
     path = tmp_path / "x.bin"
     refused = 0
-    before, began = _peak_memory(), time.monotonic()
+    before, began = _peak_memory(), time.process_time()
     with path.open("wb") as file:
         for number in range(MUTATIONS):
             file.seek(0)
@@ -543,7 +543,7 @@ def test_a_thousand_damaged_files_are_read_or_refused(tmp_path, family):
                 assert "\n" not in str(error), number
                 assert len(str(error)) < 500, number
     assert _peak_memory() - before < MEMORY
-    assert time.monotonic() - began < 60, "one of them hung"
+    assert time.process_time() - began < 60, "one of them hung"
     assert refused > MUTATIONS * 0.1, "the damage must be felt"
 
 
