@@ -186,7 +186,7 @@ class RenderFace(io.ComfyNode):
             description="Draws the face: textured, as clay, as normals, depth or UVs, over a picture, a colour or "
             "nothing.",
             inputs=[
-                host.FaceParams.Input("face_params", tooltip="B frames."),
+                host.FaceParams.Input("face_params", tooltip="B frames, such as those of a fit."),
                 host.FaceModel.Input("face_model", tooltip="The model of these parameters."),
                 io.Combo.Input(
                     "mode",

@@ -67,7 +67,7 @@ class EditFaceParams(io.ComfyNode):
             description="Turns the head, changes expression and identity by name, and moves the light of a fitted "
             "face. Every frame of a batch is changed alike.",
             inputs=[
-                host.FaceParams.Input("face_params", tooltip="B frames."),
+                host.FaceParams.Input("face_params", tooltip="B frames, such as those of a fit."),
                 host.FaceModel.Input("face_model", tooltip="The model of these parameters: it knows the names."),
                 *angles,
                 *moods,
@@ -112,6 +112,14 @@ class EditFaceParams(io.ComfyNode):
                     max=3.0,
                     step=0.05,
                     tooltip="Multiplies the identity that came in: 0 is the model's mean face, 2 a caricature.",
+                ),
+                io.Float.Input(
+                    "albedo_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    tooltip="Multiplies the skin colours that came in: 0 is the model's mean skin. A texture stays.",
                 ),
                 io.Combo.Input(
                     "light",
@@ -173,6 +181,7 @@ class EditFaceParams(io.ComfyNode):
         joints: str,
         expression_strength: float,
         identity_strength: float,
+        albedo_strength: float,
         light: str,
         light_azimuth: float,
         light_elevation: float,
@@ -181,7 +190,7 @@ class EditFaceParams(io.ComfyNode):
         **moods: float,
     ) -> io.NodeOutput:
         params = face_model.check(face_params)
-        params = edit.scaled(params, expression_strength, identity_strength)
+        params = edit.scaled(params, expression_strength, identity_strength, albedo_strength)
         params = edit.turned(params, pitch, yaw, roll)
         params = edit.with_expression(params, face_model, moods, edit.assignments(expressions))
         params = edit.with_identity(params, face_model, edit.assignments(identity))

@@ -108,6 +108,7 @@ class PosFit:
 def take(pictures: Tensor, crop: Crop) -> Tensor:
     """Pictures [B or 1, 3, H, W] -> crops [B, 3, h, w] of the same dtype, differentiable in the pictures."""
     _require_size(pictures, crop)
+    common_batch(pictures=len(pictures), landmarks=len(crop))
     for stage in crop.stages:
         pictures = warp(pictures, stage.matrices, stage.size, stage.filter)
     return pictures

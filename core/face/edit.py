@@ -115,9 +115,14 @@ def with_joints(params: FaceParams, model: FaceModel, changes: Collection[Assign
     return replace(params, joints=torch.deg2rad(degrees).unflatten(1, params.joints.shape[1:]))
 
 
-def scaled(params: FaceParams, expression: float = 1.0, identity: float = 1.0) -> FaceParams:
+def scaled(params: FaceParams, expression: float = 1.0, identity: float = 1.0, albedo: float = 1.0) -> FaceParams:
     """Strengths multiplied: 0 is the neutral or mean face, 1 as it is, more exaggerates."""
-    return replace(params, expression=params.expression * expression, identity=params.identity * identity)
+    return replace(
+        params,
+        expression=params.expression * expression,
+        identity=params.identity * identity,
+        albedo=params.albedo * albedo,
+    )
 
 
 def lit(

@@ -185,8 +185,9 @@ def test_identity_albedo_and_joints_by_name():
 def test_strengths_multiply():
     params = edit.with_identity(neutral(), MODEL, assignments("nose_long=1"))
     params = edit.with_expression(params, MODEL, {"smile": 0.5})
-    scaled = edit.scaled(params, expression=0.0, identity=2.0)
-    assert expression(scaled) == {} and scaled.identity.tolist() == [[2, 0]]
+    params = edit.with_albedo(params, MODEL, assignments("freckles=2"))
+    scaled = edit.scaled(params, expression=0.0, identity=2.0, albedo=0.5)
+    assert expression(scaled) == {} and scaled.identity.tolist() == [[2, 0]] and scaled.albedo.tolist() == [[1]]
 
 
 # Light
