@@ -15,8 +15,9 @@ from .basis import Directions
 from .surface import JAW_LANDMARKS, Surface, SurfacePoints, slide_contour
 
 NEUTRAL_AMBIENT, NEUTRAL_FRONT, NEUTRAL_ABOVE = 0.55, 0.3, -0.08
-"""Spherical-harmonic coefficients of the neutral light: even, towards the viewer, upwards (whose band counts downwards).
-Chosen by eye so that heads look round and what faces the viewer keeps its colour: 0.55 · 0.886 + 0.3 · 1.772 = 1.02."""
+"""Spherical-harmonic coefficients of the neutral light: even, towards the viewer, upwards (whose band counts
+downwards). Chosen by eye so that heads look round and what faces the viewer keeps its colour: 0.55 · 0.886 + 0.3 ·
+1.772 = 1.02."""
 
 NEUTRAL_FILL = 0.55
 """Share of the picture's height that the neutral head fills; a portrait's usual framing."""

@@ -33,8 +33,8 @@ FORGIVEN = 1.001
 
 FACE_AZIMUTH = math.radians(80)
 FACE_SHARE = 0.77
-"""Half-width of a face as seen from the head's axis, and the hairline's share of the height from chin to crown. Measured
-on ICT-FaceKit's mean head, whose files mark the face: these two find 82 % of it (intersection over union)."""
+"""Half-width of a face as seen from the head's axis, and the hairline's share of the height from chin to crown.
+Measured on ICT-FaceKit's mean head, whose files mark the face: these two find 82 % of it (intersection over union)."""
 
 
 @dataclass(frozen=True, eq=False)
