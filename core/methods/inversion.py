@@ -1,0 +1,274 @@
+"""The latent that makes a generator draw given pictures, found by descent.
+
+Source: Karras et al. 2020 (StyleGAN2), appendix D, and stylegan2-ada-pytorch's `projector.py` for every constant that
+names it; W+ after Abdal et al. 2019, "Image2StyleGAN". The distance is ours to choose: LPIPS where its backbone is
+present, a pyramid distance where not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import UserError
+from ..networks.generator import Generator
+from ..optimise import PROJECTOR, AdamSettings, Result, Watch, minimise
+from ..perceptual import Distance, pixel_distance, psnr, pyramid_distance
+from ..types import Latent, common_batch
+
+SPACES = ("W", "W+")
+"""One code for all layers, which stays where the generator's own pictures lie; or one a layer, which comes closer."""
+STARTS = ("mean", "best of random", "latent")
+"""Where the search starts: the mean code, the nearest of `candidates` random ones, or a latent that is connected."""
+
+STATISTICS_SAMPLES, STATISTICS_SEED = 10_000, 123
+"""Random codes that the mean and spread of W are taken from. projector.py: w_avg_samples, RandomState(123)."""
+CHUNK = 1000
+"""Codes mapped at once, to bound memory."""
+W_NOISE_UNTIL = 0.75
+"""Part of the run after which no more noise is added to the code. projector.py: noise_ramp_length."""
+SMALLEST_NOISE = 8
+"""Noise pictures are regularised over a pyramid down to this many pixels. projector.py."""
+CANDIDATES_AT_ONCE = 8
+"""Random starts drawn together, to bound memory."""
+
+
+@dataclass(frozen=True)
+class InvertSettings:
+    """How a picture is inverted.
+
+    steps: of descent. rate: the highest learning rate; it rises over the first twentieth and falls over the last
+    quarter of the run. w_noise: noise on the code at the start, in spreads of W, which keeps it from the nearest
+    hollow. pyramid, pixel, perceptual: weights of the distances. stay: pull of the code towards the mean, in spreads of
+    W; more keeps it editable. fit_noise: also fit the generator's noise pictures, kept free of structure by
+    `noise_weight`. candidates: random codes that 'best of random' compares. seed: of all chance.
+    """
+
+    space: str = "W+"
+    start: str = "mean"
+    steps: int = 500
+    rate: float = 0.1  # projector.py: initial_learning_rate
+    w_noise: float = 0.05  # projector.py: initial_noise_factor
+    pyramid: float = 1.0
+    pixel: float = 1.0
+    perceptual: float = 1.0
+    stay: float = 0.0
+    fit_noise: bool = False
+    noise_weight: float = 1e5  # projector.py: regularize_noise_weight
+    candidates: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("space", self.space, SPACES), ("start", self.start, STARTS)):
+            if value not in known:
+                raise UserError(f"The {name} '{value}' is unknown; known are {', '.join(known)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """What was found.
+
+    latent: of B pictures. generator: the one to draw it with; its noise or weights may be fitted, its latents stay
+    interchangeable with the original's. picture: [B, 3, H, W] as drawn. psnr: [B] decibels. result: the last descent.
+    """
+
+    latent: Latent
+    generator: Generator
+    picture: Tensor
+    psnr: Tensor
+    result: Result
+
+    def report(self) -> str:
+        """A line a picture and one about the run."""
+        lines = [f"picture {number}: PSNR {value:.1f} dB" for number, value in enumerate(self.psnr.tolist(), 1)]
+        return "\n".join([*lines, f"{self.result.steps} steps, {self.result.stopped}"])
+
+
+def invert(
+    picture: Tensor,
+    generator: Generator,
+    settings: InvertSettings = InvertSettings(),
+    *,
+    perceptual: Distance | None = None,
+    mask: Tensor | None = None,
+    start: Latent | None = None,
+    watch: Watch | None = None,
+) -> Inversion:
+    """Latents of `picture` [B, 3, H, W] 0…1 (resized to the generator's size by area or bilinear), all in one descent.
+
+    perceptual: LPIPS or another `core.perceptual.Distance`, weighted by `settings.perceptual`. mask: [B or 1, 1, H, W],
+    what should be alike. start: needed by the start 'latent'. UserError for wrong batches, a missing or foreign start;
+    RuntimeError under inference mode.
+    """
+    target, mask = fitted(picture, generator.size), None if mask is None else fitted(mask, generator.size)
+    frames = common_batch(pictures=len(target), masks=1 if mask is None else len(mask))
+    target = target.expand(frames, -1, -1, -1)
+    distance = Weighted(settings.pyramid, settings.pixel, settings.perceptual, perceptual)
+    random = torch.Generator().manual_seed(settings.seed)
+    mean, spread = statistics(generator)
+    codes = _starting_codes(settings, generator, target, mask, start, mean, distance, random)
+    noise = _fresh_noise(generator, random) if settings.fit_noise else []
+    made = 0
+
+    def loss(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        nonlocal made
+        done, made = made / settings.steps, made + 1
+        strength = settings.w_noise * spread * max(0.0, 1 - done / W_NOISE_UNTIL) ** 2
+        w = values["w"]
+        shaken = w + strength * torch.randn(w.shape, generator=random).to(w) if strength else w
+        terms = distance(_drawn(generator, shaken, values), target, mask)
+        if noise:
+            terms["noise"] = settings.noise_weight * sum(_structure(n) for n in _noise_of(values))
+        if settings.stay:
+            terms["stay"] = settings.stay * ((w - mean) / spread).square().sum(2).mean(1).sum()
+        return terms
+
+    parameters = {"w": codes, **{f"noise{i}": n for i, n in enumerate(noise)}}
+    adam = AdamSettings(steps=settings.steps, rate=settings.rate, schedule=PROJECTOR)
+    result = minimise(parameters, loss, adam, watch, lambda values: _drawn(generator, values["w"], values)[0].detach())
+    found = generator if not noise else _with_noise(generator, [n[0, 0] for n in _noise_of(result.parameters)])
+    return finished(result.parameters["w"], found, target, mask, result)
+
+
+def finished(w: Tensor, generator: Generator, target: Tensor, mask: Tensor | None, result: Result) -> Inversion:
+    """The outcome of a descent that ended at the codes w [B, 1 or L, C]."""
+    with torch.no_grad():
+        latent = generator.latent(w.expand(-1, generator.num_ws, -1).contiguous())
+        drawn = generator.draw(latent)
+        return Inversion(latent, generator, drawn.clamp(0, 1), psnr(drawn, target, mask), result)
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """The distances of `core.perceptual` with their weights; a sum over pictures, so that each is fitted on its own."""
+
+    pyramid: float
+    pixel: float
+    perceptual: float
+    network: Distance | None
+
+    def terms(self, drawn: Tensor, target: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        """[B] each, by name."""
+        found = {
+            "pyramid": (self.pyramid, pyramid_distance),
+            "pixel": (self.pixel, pixel_distance),
+            "perceptual": (self.perceptual if self.network else 0.0, self.network),
+        }
+        terms = {name: weight * distance(drawn, target, mask) for name, (weight, distance) in found.items() if weight}
+        if not terms:
+            raise UserError("All weights of the distance are 0; give pyramid, pixel or perceptual a weight above 0.")
+        return terms
+
+    def __call__(self, drawn: Tensor, target: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        return {name: term.sum() for name, term in self.terms(drawn, target, mask).items()}
+
+
+def fitted(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, H, W] at the size (H, W) of the generator; UserError where the proportions differ by more than 2 %."""
+    height, width = picture.shape[-2:]
+    if abs(height * size[1] - width * size[0]) > 0.02 * height * size[1]:
+        raise UserError(
+            f"The picture is {width}×{height}, this generator draws {size[1]}×{size[0]}. "
+            "Crop it to the same proportions first; Align Face does so for portraits."
+        )
+    if (height, width) == tuple(size):
+        return picture
+    return functional.interpolate(picture, size, mode="bilinear", antialias=True)
+
+
+def statistics(generator: Generator) -> tuple[Tensor, Tensor]:
+    """(mean [C], spread []) of W: the spread is the root mean square distance from the mean. Source: projector.py."""
+    random = torch.Generator().manual_seed(STATISTICS_SEED)
+    device = generator.w_avg.device
+    with torch.no_grad():
+        labels = torch.zeros(CHUNK, generator.c_dim, device=device) if generator.c_dim else None
+        codes = torch.cat([
+            generator.map(torch.randn(CHUNK, generator.z_dim, generator=random).to(device), labels).w[:, 0]
+            for _ in range(STATISTICS_SAMPLES // CHUNK)
+        ])
+        mean = codes.mean(0)
+        return mean, (codes - mean).square().sum(1).mean().sqrt()
+
+
+def _starting_codes(
+    settings: InvertSettings,
+    generator: Generator,
+    target: Tensor,
+    mask: Tensor | None,
+    start: Latent | None,
+    mean: Tensor,
+    distance: Weighted,
+    random: torch.Generator,
+) -> Tensor:
+    """[B, 1, C] in W, [B, L, C] in W+."""
+    frames, layers = len(target), 1 if settings.space == "W" else generator.num_ws
+    if settings.start == "latent":
+        if start is None:
+            raise UserError("The start 'latent' needs a latent; connect one, or start from 'mean'.")
+        w = start.codes_for(generator.id).to(mean)
+        common_batch(pictures=frames, latents=len(w))
+        return (w.mean(1, keepdim=True) if layers == 1 else w).expand(frames, -1, -1)
+    if settings.start == "mean":
+        return mean.expand(frames, layers, -1)
+    with torch.no_grad():
+        z = torch.randn(settings.candidates, generator.z_dim, generator=random).to(mean)
+        label = torch.zeros(len(z), generator.c_dim).to(mean) if generator.c_dim else None
+        codes = generator.map(z, label).w
+        scores = []
+        for few in codes.split(CANDIDATES_AT_ONCE):
+            drawn = generator.draw(generator.latent(few))
+            for one in drawn:
+                terms = distance.terms(one.expand_as(target), target, mask)
+                scores.append(sum(terms.values()))
+        best = torch.stack(scores).argmin(0)
+    return codes[best, :layers]
+
+
+def _drawn(generator: Generator, w: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    noise = _noise_of(values)
+    return generator.draw(generator.latent(w.expand(-1, generator.num_ws, -1)), noise=noise or None)
+
+
+def _fresh_noise(generator: Generator, random: torch.Generator) -> list[Tensor]:
+    """A noise picture [1, 1, H, W] for every layer that takes one."""
+    layers = generator.network.synthesis.noise_layers()
+    if not layers:
+        raise UserError(f"The generator '{generator.id.name}' has no noise to fit; switch 'fit noise' off.")
+    stored = [layer.noise_const for layer in layers]
+    return [torch.randn(noise.shape, generator=random).to(noise)[None, None] for noise in stored]
+
+
+def _noise_of(values: Mapping[str, Tensor]) -> list[Tensor]:
+    """The noise pictures among the parameters with mean 0 and deviation 1, in the order of synthesis.
+
+    projector.py sets the pictures back to that after every step; here the descent never leaves it.
+    """
+    noise = [values[f"noise{i}"] for i in range(len(values) - 1)]
+    centred = [n - n.mean() for n in noise]
+    return [n * n.square().mean().clamp_min(1e-12).rsqrt() for n in centred]
+
+
+def _structure(noise: Tensor) -> Tensor:
+    """How much a noise picture [1, 1, H, W] resembles itself one pixel on, over all scales. Source: projector.py."""
+    total = noise.new_zeros([])
+    while True:
+        for axis in (2, 3):
+            total = total + (noise * noise.roll(1, axis)).mean().square()
+        if min(noise.shape[-2:]) <= SMALLEST_NOISE:
+            return total
+        noise = functional.avg_pool2d(noise, 2)
+
+
+def _with_noise(generator: Generator, noise: list[Tensor]) -> Generator:
+    """A copy whose stored noise is `noise` [H, W] a layer; its latents are the original's."""
+    network: Any = copy.deepcopy(generator.network)
+    with torch.no_grad():
+        for layer, values in zip(network.synthesis.noise_layers(), noise, strict=True):
+            layer.noise_const.copy_(values)
+    return replace(generator, network=network)
