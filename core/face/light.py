@@ -79,8 +79,8 @@ def light_to_deep3d(light: Tensor) -> Tensor:
 def light_from_deca(light: Tensor) -> Tensor:
     """[B, 9, 3] in DECA's order and constants -> the same light in ours."""
     scaled = light * light.new_tensor(DECA_FACTORS)[:, None]
-    places = torch.tensor(DECA_PLACES, device=light.device)
-    return torch.zeros_like(light).index_copy(1, places, scaled) / light.new_tensor(DEEP3D_FACTORS)[:, None]
+    places = [DECA_PLACES.index(place) for place in range(SH_BANDS)]
+    return scaled[:, places] / light.new_tensor(DEEP3D_FACTORS)[:, None]
 
 
 def light_to_deca(light: Tensor) -> Tensor:
