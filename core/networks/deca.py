@@ -89,6 +89,13 @@ class Deca(nn.Module):
         """[B, 3, 224, 224] RGB 0…1 -> coefficients [B, 236], detail [B, 128]."""
         return self.E_flame(pictures), self.E_detail(pictures)
 
+    def describe(self) -> str:
+        """One line: what was recognised."""
+        return (
+            f"DECA: pictures of {PICTURE} × {PICTURE} to {self.E_flame.layers[2].out_features} coefficients and "
+            f"{self.E_detail.layers[2].out_features} of detail"
+        )
+
     def displacement(self, jaw: Tensor, expression: Tensor, detail: Tensor) -> Tensor:
         """[B, 3] axis-angle, [B, 50], [B, 128] -> [B, 1, 256, 256] metres along the normal."""
         return self.D_detail(torch.cat([jaw, expression, detail], 1))

@@ -49,6 +49,7 @@ def test_sizes_come_back_from_the_weights(small):
         for ours, theirs in zip(loaded(torch.ones(1, 3, 224, 224)), small(torch.ones(1, 3, 224, 224)), strict=True):
             torch.testing.assert_close(ours, theirs)
         assert loaded.displacement(torch.zeros(1, 3), torch.zeros(1, 1), torch.zeros(1, 8)).shape == (1, 1, 256, 256)
+    assert "20 coefficients and 8 of detail" in loaded.describe()
 
 
 def test_the_file_s_dicts_become_the_networks_names(tmp_path):

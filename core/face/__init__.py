@@ -1,0 +1,1 @@
+"""Geometry: morphable models, camera, light, rasteriser, landmarks, alignment."""
