@@ -2,8 +2,8 @@
 
 `python benchmarks/rasterise.py` prints a table, `--write` also puts it into `rasterise.md` beside this file. Every line
 is measured in a process of its own, so that its peak memory is its own. Times are the least of several runs, because
-whatever else the machine does can only add to them; "CPU" adds up all threads and feels other load less. What is timed
-finds winners, barycentrics and depth of one frame.
+whatever else the machine does can only add to them; "CPU" adds up all threads, feels other load least, and is what the
+contenders are compared by. What is timed finds winners, barycentrics and depth of one frame.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CASES = ((8_000, 224), (8_000, 512), (72_000, 224), (72_000, 512))
 """Triangles and the picture's side in pixels."""
 SMALL = (440, 48)
 """The case for the loop over pixels, which takes time in proportion to triangles times pixels."""
-COLUMNS = ("triangles", "picture", "", "time", "CPU", "time to ours", "runs", "memory", "same winners")
+COLUMNS = ("triangles", "picture", "", "time", "CPU", "CPU to ours", "runs", "memory", "same winners")
 PATIENCE = 6.0
 """Seconds of runs after which no further one is started."""
 MOST_RUNS = 100
@@ -178,7 +178,7 @@ def lines(threads: int) -> list[str]:
             name,
             f"{result.seconds * 1e3:,.1f} ms",
             f"{result.cpu_seconds * 1e3:,.1f} ms",
-            f"{result.seconds / ours.seconds:,.1f} x",
+            f"{result.cpu_seconds / ours.cpu_seconds:,.1f} x",
             str(result.runs),
             f"{result.megabytes:,.0f} MB",
             f"{same:.3%}",

