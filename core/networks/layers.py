@@ -92,7 +92,7 @@ class Convolution(nn.Module):
             fast_layout(x), weight, self.resample_filter, up=self.up, down=self.down, padding=kernel // 2
         )
         clamp = None if self.clamp is None else self.clamp * gain
-        return bias_act(x, self.bias, self.act, gain=self.gain * gain, clamp=clamp)
+        return bias_act(x, self.bias, self.act, gain=self.gain * gain, clamp=clamp, overwrite=True)
 
 
 class Mapping(nn.Module):

@@ -68,32 +68,37 @@ def bias_act(
     *,
     scale: Tensor | None = None,
     noise: Tensor | None = None,
+    overwrite: bool = False,
 ) -> Tensor:
     """clamp(gain · act(x · scale + noise + bias), ±clamp).
 
     x: [N, C, …]. bias: [C]. scale: [N, C]. noise: broadcasts to x. Gain and slope default to the activation's own.
+    overwrite: x is not needed any more, so that its memory may serve, where no gradient is recorded.
     """
     kind = activation(act)
     gain = kind.gain if gain is None else gain
     early = gain if kind.homogeneous and gain > 0 else 1.0  # a gain taken first costs no pass over the pixels
     tail = (1,) * (x.dim() - 2)
     shift = None if bias is None else (bias.to(x.dtype) * early).reshape(1, -1, *tail)
+    watched = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, bias, scale, noise))
+    target = x if overwrite and not watched else None
     y = x
     if scale is not None:
         factor = (scale * early).to(x.dtype).reshape(*scale.shape, *tail)
-        y = x * factor if shift is None else torch.addcmul(shift, x, factor)
+        y = torch.mul(x, factor, out=target) if shift is None else torch.addcmul(shift, x, factor, out=target)
     elif shift is not None:
-        y = torch.add(shift, x, alpha=early)
+        y = torch.add(shift, x, alpha=early, out=target)
     elif early != 1.0:
-        y = x * early
+        y = torch.mul(x, early, out=target)
+    own = y is not x or target is not None
     if noise is not None:
         noise = noise.to(x.dtype) * early
-        y = y + noise if y is x else y.add_(noise)
-    y = kind.apply(y, kind.alpha if alpha is None else alpha, y is not x)
+        y, own = (y.add_(noise) if own else y + noise), True
+    y = kind.apply(y, kind.alpha if alpha is None else alpha, own)
     if gain != early:
         y = y * gain
     if clamp is not None:
-        y = y.clamp(-clamp, clamp) if y is x or y.requires_grad else y.clamp_(-clamp, clamp)
+        y = y.clamp_(-clamp, clamp) if own and not watched else y.clamp(-clamp, clamp)
     return y
 
 
@@ -188,7 +193,7 @@ def filtered_lrelu(
     def whole(part: slice) -> Tensor:
         y = bias_act(x[:, part], None if bias is None else bias[part], scale=None if scale is None else scale[:, part])
         y = upfirdn2d(fast_layout(y), up_taps, up=up, padding=padding, gain=up**2)
-        y = bias_act(y, None, "lrelu", slope, gain, clamp)
+        y = bias_act(y, None, "lrelu", slope, gain, clamp, overwrite=True)
         return y if down_taps is None and down == 1 else upfirdn2d(y, down_taps, down=down)
 
     channels = max(1, CHUNK_ELEMENTS // max(1, x[:, :1].numel() * up * up))

@@ -56,7 +56,9 @@ def from_tensors(tensors: Mapping[str, Tensor], latent_avg: Tensor | None = None
     """The generator of a `g_ema` state dict. latent_avg: [w_dim], or [L, w_dim] as pSp keeps it; None samples it."""
     renamed = renamed_generator(tensors)
     mean = torch.zeros(len(renamed["mapping.fc0.bias"])) if latent_avg is None else latent_avg.float()
-    renamed["mapping.w_avg"] = mean if mean.dim() == 1 else mean.mean(0)
+    if mean.dim() == 2:  # usually the same row for every layer; averaging equal rows would round
+        mean = mean[0] if torch.equal(mean, mean[:1].expand_as(mean)) else mean.mean(0)
+    renamed["mapping.w_avg"] = mean
     network = stylegan2_from_tensors(renamed, INIT)
     if latent_avg is None:
         z = torch.randn(MEAN_SAMPLES, network.options.mapping.z_dim, generator=torch.Generator().manual_seed(MEAN_SEED))

@@ -174,6 +174,7 @@ class SynthesisLayer(nn.Module):
             clamp=None if clamp is None else clamp * gain,
             scale=scale,
             noise=noise.of(self, y),
+            overwrite=True,
         )
 
 
@@ -190,7 +191,7 @@ class ToRgb(nn.Module):
     def forward(self, x: Tensor, w: Tensor, clamp: float | None = None) -> Tensor:
         styles = self.affine(w) / math.sqrt(self.weight.shape[1])
         y, _ = modulated_conv2d(x, self.weight, styles, demodulate=False)
-        return bias_act(y, self.bias, clamp=clamp if self.clamp is None else self.clamp)
+        return bias_act(y, self.bias, clamp=clamp if self.clamp is None else self.clamp, overwrite=True)
 
 
 class SynthesisBlock(nn.Module):
