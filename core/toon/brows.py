@@ -7,7 +7,7 @@ import numpy as np
 from . import field
 from .part import Part, tube
 
-ROWS, SIDES = 15, 10
+ROWS, SIDES = 14, 9
 INNER, OUTER = 0.130, 0.535
 """From beside the nose to above the outer corner of the eye, in x."""
 HEIGHT = 0.235
@@ -24,9 +24,9 @@ def build_brow() -> Part:
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     across = np.cross(out, axis)  # up
     body = np.sqrt(np.clip(1.0 - (2.0 * t - 1.0) ** 6, 0.0, 1.0)) * (1.0 - 0.62 * t**1.6)
-    high, deep = 0.036 * body, 0.024 * body**0.7
+    high, deep = 0.032 * body, 0.017 * body**0.8
     turn = -2.0 * np.pi * np.arange(SIDES) / SIDES
-    centre = skin + 0.008 * out
+    centre = skin + 0.002 * out
     rings = (centre[:, None] + high[:, None, None] * np.sin(turn)[None, :, None] * across[:, None]
              + deep[:, None, None] * np.cos(turn)[None, :, None] * out[:, None])
     return Part("brow_left", *_without_mirror(tube(rings[1:-1], centre[0], centre[-1])))

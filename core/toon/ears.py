@@ -6,15 +6,15 @@ import numpy as np
 
 from .part import Array, Index, Part, fan, smoothstep, strip
 
-SEGMENTS = 40
-FRONT = (0.14, 0.27, 0.39, 0.50, 0.60, 0.69, 0.77, 0.85, 0.92, 0.97, 1.0)
+SEGMENTS = 34
+FRONT = (0.20, 0.38, 0.50, 0.60, 0.69, 0.77, 0.85, 0.92, 1.0)
 """Rows from the concha's middle to the rim."""
-BACK = ((1.00, -0.020), (0.95, -0.045), (0.82, -0.070), (0.66, -0.110), (0.52, -0.17))
+BACK = ((0.985, -0.030), (0.82, -0.070), (0.58, -0.15))
 """Rows behind the rim: part of its radius, depth towards the head."""
 HEIGHT, WIDTH = 0.230, 0.142
-PLACE = np.array([0.845, -0.075, -0.085])
+PLACE = np.array([0.822, -0.075, -0.085])
 """Middle of the left ear."""
-FORWARD, TILT = 0.46, 0.16
+FORWARD, TILT = 0.38, 0.16
 """Radians: how far the back edge stands out from the skull, and the lean backwards."""
 
 
@@ -45,6 +45,12 @@ def build_ear() -> Part:
                             fan(index[0], middle), fan(index[-1], root)[:, ::-1]])
     uv, uv_faces = _uv(faces, rim, index, middle, root)
     return Part("ear_left", vertices, faces, None, uv, uv_faces)
+
+
+def folds() -> Array:
+    """[V] 0…1 how deep each vertex lies between the ear's ridges, for the paint."""
+    front = np.repeat([smoothstep(0.52, 0.20, np.array(s)) + 0.45 * np.exp(-(((s - 0.76) / 0.06) ** 2)) for s in FRONT], SEGMENTS)
+    return np.concatenate([front, np.full(len(BACK) * SEGMENTS, 0.25), [1.0, 0.0]])
 
 
 def _height(s: float, cos: Array, sin: Array, lobe: Array, front_edge: Array) -> Array:

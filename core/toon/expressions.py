@@ -19,12 +19,10 @@ PAIRED = ("browDown", "browInnerUp", "browOuterUp", "cheekPuff", "cheekSquint", 
           "noseSneer")
 SINGLE = ("jawForward", "jawLeft", "jawOpen", "jawRight", "mouthFunnel", "mouthLeft", "mouthPucker", "mouthRight",
           "mouthRollLower", "mouthRollUpper", "tongueOut")
-LIDS = {"eyeBlink": (1.0, 1.0), "eyeSquint": (0.24, 0.44), "eyeWide": (-0.26, -0.12)}
+LIDS = {"eyeBlink": (1.0, 1.0), "eyeSquint": (0.22, 0.72), "eyeWide": (-0.24, -0.20)}
 """How far upper and lower lid go to the closed line; negative opens."""
-LID_PUFF = {"mouthSmile": 0.16, "cheekSquint": 0.34}
+LID_PUFF = {"mouthSmile": 0.24, "cheekSquint": 0.48}
 """Lower lid raised by a cheek."""
-EYE_FOLLOW = (0.30, 0.52)
-"""Distance from the eye's centre within which displacements grow with it, and beyond which they do not."""
 WIDE = float("inf")
 
 
@@ -43,11 +41,10 @@ def build_expressions(head: Head) -> dict[str, Array]:
     return {name: made[name] for name in sorted(made)}
 
 
-def eye_follow(head: Head) -> Array:
-    """[V] 0…1: how far a displacement grows with the eye it belongs to, so that large and small eyes close alike."""
-    folded = np.column_stack([np.abs(head.vertices[:, 0]), head.vertices[:, 1:]])
-    reach = np.linalg.norm(folded - field.EYE_CENTRE, axis=1)
-    return smoothstep(EYE_FOLLOW[1], EYE_FOLLOW[0], reach)
+def lid_opening(head: Head) -> Array:
+    """[V, 3] both eyes a little wider, by the sliding of their lids: an identity direction of the lids' own kind."""
+    left = _Fields(head)._lids(-0.10, -0.09)
+    return left + mirrored(head, left)
 
 
 def _method(name: str) -> str:
@@ -63,6 +60,7 @@ class _Fields:
         still = head.mask("teeth_upper", "teeth_lower", "tongue", "eye_left", "eye_right")
         self.soft = 1.0 - still
         self.left = smoothstep(-0.035, 0.035, self.p[:, 0])  # a paired field ends at the middle
+        self.left_lips = smoothstep(-0.13, 0.13, self.p[:, 0])  # softer, or a smile bends like a V
         rims = self.p[np.concatenate([head.skin.eye[0], head.skin.eye_right[0]])]
         from_rim = cKDTree(rims[:, :2]).query(self.p[:, :2])[0] + 9.0 * (self.p[:, 2] < 0.0)
         lids = head.mask("lid_edge_left", "lid_edge_right", "lashes_left", "lashes_right")
@@ -70,6 +68,7 @@ class _Fields:
             for row, d in zip(loops, eyes.EYE_LOOPS, strict=True):
                 from_rim[row] = d
         self.off_lids = smoothstep(0.012, 0.125, from_rim) * (1.0 - lids)
+        self.off_cheek = smoothstep(0.030, 0.170, from_rim) * (1.0 - lids)
         self.off_rim = smoothstep(0.0, 0.075, from_rim) * (1.0 - lids)
         self.mouth = np.concatenate([head.skin.mouth, head.bag])
         self.jaw = mouth.jaw_weight(self.p, self.mouth, len(head.bag))
@@ -100,7 +99,7 @@ class _Fields:
         return bell(self.p, centre, width)
 
     def _corner(self) -> Array:
-        return self._bell((0.245, -0.53, 0.53), (0.10, 0.105, 0.30)) * self.left * self.off_rim
+        return self._bell((0.245, -0.53, 0.53), (0.082, 0.105, 0.30)) * self.left_lips * self.off_rim
 
     def _lids(self, upper: float, lower: float) -> Array:
         """The left lids with edge and lashes."""
@@ -142,19 +141,20 @@ class _Fields:
         return self._push(weight, 0.125, 0.0, 0.080)
 
     def cheek_squint(self) -> Array:
-        cheek = self._bell((0.37, -0.29, 0.54), (0.15, 0.10, 0.25)) * self.left * self.off_rim
-        under = self._bell((0.34, -0.215, 0.62), (0.15, 0.045, 0.2)) * self.off_rim
-        return self._push(cheek, 0.012, 0.080, 0.055) + self._push(under, 0.0, 0.012, 0.030) + self._lids(0.03, LID_PUFF["cheekSquint"])
+        cheek = self._bell((0.37, -0.29, 0.54), (0.15, 0.10, 0.25)) * self.left * self.off_cheek
+        under = self._bell((0.34, -0.225, 0.62), (0.15, 0.045, 0.2)) * self.off_lids
+        skin = self._push(cheek, 0.010, 0.054, 0.046) + self._push(under, 0.0, 0.004, 0.018)
+        return skin + self._lids(0.03, LID_PUFF["cheekSquint"])
 
     def mouth_smile(self) -> Array:
         corner = self._corner()
-        wide = self._bell((0.26, -0.52, 0.5), (0.15, 0.14, 0.35)) * self.left * self.off_rim
-        cheek = self._bell((0.375, -0.325, 0.50), (0.135, 0.095, 0.25)) * self.left * self.off_rim
+        wide = self._bell((0.26, -0.52, 0.5), (0.15, 0.14, 0.35)) * self.left_lips * self.off_rim
+        cheek = self._bell((0.375, -0.325, 0.50), (0.135, 0.095, 0.25)) * self.left * self.off_cheek
         fold = self._bell((0.275, -0.43, 0.60), (0.035, 0.085, 0.2)) * self.left * self.off_rim
-        under = self._bell((0.34, -0.22, 0.62), (0.15, 0.045, 0.2)) * self.off_rim
-        return (self._push(corner, 0.062, 0.074, -0.040) + self._push(wide, 0.032, 0.026, -0.006)
+        under = self._bell((0.34, -0.225, 0.62), (0.15, 0.045, 0.2)) * self.off_lids
+        return (self._push(corner, 0.062, 0.078, -0.038) + self._push(wide, 0.032, 0.016, -0.004)
                 + self._push(cheek, 0.018, 0.052, 0.046) + self._push(fold, 0.0, 0.0, -0.018)
-                + self._push(under, 0.0, 0.008, 0.016) + self._lids(0.02, LID_PUFF["mouthSmile"]))
+                + self._push(under, 0.0, 0.004, 0.012) + self._lids(0.02, LID_PUFF["mouthSmile"]))
 
     def mouth_frown(self) -> Array:
         chin = self._bell((0.10, -0.72, 0.60), (0.13, 0.06, 0.2)) * self.left
@@ -168,13 +168,13 @@ class _Fields:
         return self._push(self._corner(), 0.052, 0.024, -0.050) + self._push(dent, 0.0, 0.0, -0.030)
 
     def mouth_upper_up(self) -> Array:
-        return self._push(self.upper * self._bell((0.105, -0.50, 0.6), (0.10, WIDE, WIDE)) * self.left * self.off_rim, 0.006, 0.068, 0.006)
+        return self._push(self.upper * self._bell((0.050, -0.50, 0.6), (0.125, WIDE, WIDE)) * self.left_lips * self.off_rim, 0.006, 0.068, 0.006)
 
     def mouth_lower_down(self) -> Array:
-        return self._push(self.lower * self._bell((0.105, -0.58, 0.6), (0.10, WIDE, WIDE)) * self.left, 0.010, -0.074, 0.004)
+        return self._push(self.lower * self._bell((0.055, -0.58, 0.6), (0.125, WIDE, WIDE)) * self.left_lips, 0.010, -0.074, 0.004)
 
     def mouth_press(self) -> Array:
-        weight = self._bell((0.13, MOUTH_Y, 0.6), (0.15, 0.055, 0.3)) * self.left
+        weight = self._bell((0.13, MOUTH_Y, 0.6), (0.15, 0.055, 0.3)) * self.left_lips
         moved = self._push(weight, 0.0, 0.0, -0.045)
         moved[:, 1] -= 0.70 * weight * self.soft * (self.p[:, 1] - MOUTH_Y)
         return moved
@@ -189,10 +189,10 @@ class _Fields:
         return self.jaw[:, None] * mouth.turn_jaw(self.p, mouth.JAW_ANGLE)
 
     def jaw_left(self) -> Array:
-        return self.jaw[:, None] * mouth.turn_jaw(self.p, 0.0, 0.18)
+        return self.jaw[:, None] * mouth.turn_jaw(self.p, 0.0, 0.25)
 
     def jaw_forward(self) -> Array:
-        return self.jaw[:, None] * np.array([0.0, 0.004, 0.115])
+        return self.jaw[:, None] * np.array([0.0, 0.006, 0.120])
 
     def mouth_funnel(self) -> Array:
         weight = self._bell((0.0, MOUTH_Y, 0.6), (0.19, 0.115, 0.35))
@@ -200,7 +200,7 @@ class _Fields:
         t = np.clip(np.abs(x) / MOUTH_WIDTH, 0.0, 1.0)
         moved = self._push(weight, 0.0, 0.0, 0.085)
         moved[:, 0] -= 0.50 * weight * self.soft * x
-        part = 0.066 * np.clip(1.0 - t**2.2, 0.0, 1.0) ** 0.7
+        part = 0.062 * np.clip(1.0 - t**4, 0.0, 1.0) ** 0.5
         moved[:, 1] += self.soft * part * (self.upper - self.lower)
         return moved
 
@@ -215,12 +215,12 @@ class _Fields:
         return self._push(self._bell((0.02, MOUTH_Y, 0.6), (0.19, 0.12, 0.35)), 0.095, 0.0, -0.004)
 
     def mouth_roll_lower(self) -> Array:
-        near = self.lower * self._bell((0.0, MOUTH_Y - 0.03, 0.6), (WIDE, 0.05, WIDE))
-        return self._push(near, 0.0, 0.026, -0.062)
+        near = self.lower * self._bell((0.0, MOUTH_Y - 0.03, 0.6), (0.15, 0.05, WIDE))
+        return self._push(near, 0.0, 0.020, -0.044)
 
     def mouth_roll_upper(self) -> Array:
-        near = self.upper * self._bell((0.0, MOUTH_Y + 0.03, 0.6), (WIDE, 0.05, WIDE))
-        return self._push(near, 0.0, -0.022, -0.058)
+        near = self.upper * self._bell((0.0, MOUTH_Y + 0.03, 0.6), (0.15, 0.05, WIDE))
+        return self._push(near, 0.0, -0.016, -0.040)
 
     def tongue_out(self) -> Array:
         moved = np.zeros_like(self.p)

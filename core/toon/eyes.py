@@ -15,13 +15,15 @@ from .part import Array, Index, Part, strip, tube
 
 PUPIL, IRIS = 0.262, 0.592
 """Edges of the pupil and of the iris, as angles seen from the eye's centre; a large iris stares less."""
-RINGS = ((0.10, 8), (0.19, 16), (0.248, 28), (0.276, 28), (0.335, 32), (0.40, 36), (0.465, 36), (0.525, 40), (0.575, 40),
-         (0.610, 40), (0.70, 32), (0.84, 30), (1.04, 28), (1.30, 24), (1.62, 20), (2.02, 14), (2.50, 8))
+RINGS = ((0.11, 8), (0.20, 18), (0.252, 36), (0.272, 36), (0.34, 36), (0.42, 36), (0.50, 40), (0.545, 44), (0.582, 44),
+         (0.602, 44), (0.68, 36), (0.82, 30), (1.04, 26), (1.30, 22), (1.70, 16), (2.30, 10))
 """Rings of the eyeball: angle from the gaze and number of vertices; pairs of close rings keep painted edges crisp."""
 CATCHLIGHTS = ((0.215, 0.235, 0.112), (0.235, -0.225, 0.052))
 """Discs where light is mirrored: centre and radius in the eye's angular plane, each at both signs of x."""
 LID_INSIDE = 0.955
 """The inner edge of the lids lies inside the ball; straight moves keep it there, since a ball is convex."""
+CLOSED_DIP = 0.080
+"""Shut lids meet this far below the eye's centre, in a smiling curve; the upper lid goes most of the way."""
 FADE = 0.150
 """Distance from the rim at which the skin no longer follows the lid."""
 
@@ -30,8 +32,8 @@ def build_eye() -> Part:
     """The left eyeball: a sphere about its centre whose pole looks at the viewer."""
     points = [np.zeros((1, 2))]
     discs = [(np.array([sx * x, y]), radius) for x, y, radius in CATCHLIGHTS for sx in (1.0, -1.0)]
-    for number, (angle, count) in enumerate(RINGS):
-        turn = 2.0 * np.pi * (np.arange(count) + 0.5 * (number % 2)) / count
+    for angle, count in RINGS:
+        turn = 2.0 * np.pi * np.arange(count) / count
         ring = angle * np.column_stack([np.cos(turn), np.sin(turn)])
         clear = np.ones(count, bool)
         for centre, radius in discs:
@@ -83,6 +85,12 @@ def build_lid_edge(eye: Index, vertices: Array) -> Part:
     return Part("lid_edge_left", inner, faces, None, np.concatenate([circle, 0.8 * circle]), faces, eye[0])
 
 
+OVERLAP = 0.050
+"""A shut upper lid lies this much further out, in radii, so that a lower lid raised by a smile slides under it."""
+LASH_FLICK = 0.030
+"""How far the last lashes reach beyond the outer corner."""
+LASH_START = 2
+"""Rim vertex, counted from the outer corner, where the lashes leave the lid."""
 LASHES = EYE_SEGMENTS // 2 + 1
 """Vertices of the upper rim, corner to corner."""
 
@@ -96,37 +104,43 @@ def build_lashes(eye: Index, vertices: Array, drop: float = 0.0) -> Part:
     number = np.arange(LASHES)
     rim, above = vertices[eye[0, :LASHES]], vertices[eye[1, :LASHES]]
     t = number / (LASHES - 1.0)  # 0 outer corner, 1 inner corner
-    length = 0.052 * (1.0 - t) ** 0.45 * np.clip(t / 0.04, 0.55, 1.0) * np.clip((1.0 - t) / 0.5, 0.0, 1.0) ** 0.3 + 0.004
+    length = 0.034 * (1.0 - t) ** 0.45 * (0.55 + 0.45 * np.clip(t / 0.12, 0.0, 1.0)) * np.clip((1.0 - t) / 0.5, 0.0, 1.0) ** 0.3 + 0.004
     out = rim - field.EYE_CENTRE
     out /= np.linalg.norm(out, axis=1, keepdims=True)
-    rise = np.column_stack([0.55 * (1.0 - t) - 0.12, 0.62 - 1.1 * drop + 0.0 * t, 0.0 * t])
+    rise = np.column_stack([1.15 * (1.0 - t) ** 2 - 0.12, 0.62 - 1.1 * drop + 0.0 * t, 0.0 * t])
     direction = out + rise - out * (out * rise).sum(1, keepdims=True) * 0.5
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     root = field.EYE_CENTRE + out * 1.03 * field.EYE_RADIUS
-    crest = rim + 0.55 * (above - rim) + 0.004 * out
+    crest = rim + 0.45 * (above - rim) + 0.003 * out
     edge = 0.5 * (root + crest) + direction * length[:, None]
     rings = np.stack([root, edge, crest], 1)
-    vertices, faces, uv, uv_faces = tube(rings[1:-1], rings[0].mean(0), rings[-1].mean(0))
+    vertices, faces, uv, uv_faces = tube(rings[LASH_START:-1], edge[LASH_START] + LASH_FLICK * np.array([0.90, 0.45 - 0.9 * drop, -0.15]), rings[-1].mean(0))
     return Part("lashes_left", vertices, faces, None, uv, uv_faces)
 
 
 def lid_move(upper: float, lower: float) -> Array:
     """[loops, EYE_SEGMENTS, 3] how the left loops move when each lid goes this part of its way to the closed line."""
     moves = []
+    above = np.arange(EYE_SEGMENTS) <= EYE_SEGMENTS // 2
+    rise = np.sin(2.0 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS)
     for d in EYE_LOOPS:
         xy = eye_outline(d)
         rest = field.cast_front(xy)
-        moves.append(field.cast_front(_towards_line(xy, d, upper, lower)) - rest)
+        after = field.cast_front(_towards_line(xy, d, upper, lower))
+        lift = OVERLAP * max(upper, 0.0) * max(1.0 - d / FADE, 0.0) * above * np.clip(2.5 * rise, 0.0, 1.0)
+        moves.append(after + lift[:, None] * (after - field.EYE_CENTRE) - rest)
     return np.stack(moves)
 
 
 def _towards_line(xy: Array, d: float, upper: float, lower: float) -> Array:
     dx = xy[:, 0] - field.EYE_CENTRE[0]
     t = np.clip(dx / OPENING[0], -1.0, 1.0)
-    line = field.EYE_CENTRE[1] - 0.055 * (1.0 - t**2) + CANTHUS_TILT * dx
+    line = field.EYE_CENTRE[1] - CLOSED_DIP * (1.0 - t**2) + CANTHUS_TILT * dx
     above = np.arange(EYE_SEGMENTS) <= EYE_SEGMENTS // 2
-    target = line - np.where(above, 0.004, 0.0) * (1.0 - t**2)  # the upper lid ends just below the lower one's rim
-    part = np.where(above, upper, lower) * max(1.0 - d / FADE, 0.0) ** 1.3
+    target = line - np.where(above, 0.008, 0.0) * (1.0 - t**2)  # the upper lid ends just below the lower one's rim
+    corners = np.clip(1.6 * np.abs(np.sin(2.0 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS)), 1e-6, 1.0)
+    way = np.where(above, upper, lower * corners ** (1.0 - lower))  # a half-raised lower lid leaves the corners
+    part = way * max(1.0 - d / FADE, 0.0) ** 1.3
     return np.column_stack([xy[:, 0], xy[:, 1] + part * (target - xy[:, 1])])
 
 

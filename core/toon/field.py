@@ -21,7 +21,7 @@ LID_RADIUS = 1.055
 """Closed lids lie this many eyeball radii from the eye's centre."""
 NECK_END = -1.56
 """Height of the plane in which the neck is cut off."""
-NOSTRIL = np.array([0.050, -0.352, 0.715])
+NOSTRIL = np.array([0.052, -0.353, 0.758])
 """Middle of the left nostril's opening."""
 
 
@@ -30,18 +30,19 @@ def distance(points: Array) -> Array:
     p = np.stack([np.abs(points[:, 0]), points[:, 1], points[:, 2]], axis=1)
     d = _ellipsoid(p, (0.0, 0.20, -0.14), (0.79, 0.83, 0.88))  # cranium
     d = _union(d, _ellipsoid(p, (0.0, -0.36, 0.08), (0.60, 0.62, 0.60)), 0.25)  # face; wider than 0.61 looks heavy
-    d = _union(d, _capsule(p, (0.46, -0.42, -0.02), (0.13, -0.80, 0.36), 0.10, 0.09), 0.16)  # line of the jaw
-    d = _union(d, _ellipsoid(p, (0.0, -0.80, 0.42), (0.19, 0.165, 0.165)), 0.20)  # chin
-    d = _union(d, _ellipsoid(p, (0.355, -0.335, 0.37), (0.29, 0.27, 0.285)), 0.20)  # apples of the cheeks
-    d = _union(d, _capsule(p, (0.10, 0.20, 0.635), (0.44, 0.20, 0.44), 0.10, 0.10), 0.18)  # brow ridge
-    d = _union(d, _capsule(p, (0.0, -0.50, -0.20), (0.0, -1.90, -0.30), 0.285, 0.345), 0.14)  # neck
+    d = _union(d, _capsule(p, (0.46, -0.42, -0.02), (0.13, -0.80, 0.34), 0.10, 0.09), 0.16)  # line of the jaw
+    d = _union(d, _ellipsoid(p, (0.0, -0.81, 0.425), (0.19, 0.150, 0.155)), 0.16)  # chin
+    d = _union(d, _ellipsoid(p, (0.0, -0.50, 0.44), (0.25, 0.185, 0.225)), 0.16)  # the roundness of the teeth
+    d = _union(d, _ellipsoid(p, (0.355, -0.325, 0.37), (0.28, 0.25, 0.285)), 0.20)  # apples of the cheeks
+    d = _union(d, _capsule(p, (0.13, 0.20, 0.625), (0.44, 0.20, 0.44), 0.10, 0.10), 0.20)  # brow ridge
+    d = _union(d, _capsule(p, (0.0, -0.50, -0.20), (0.0, -1.90, -0.30), 0.270, 0.330), 0.13)  # neck
     # Sockets: deeper or with a harder edge they make the face old and tired.
     d = _carve(d, _ellipsoid(p, (0.345, -0.05, 0.725), (0.30, 0.245, 0.15)), 0.22)
-    d = _union(d, _capsule(p, (0.0, 0.04, 0.610), (0.0, -0.23, 0.742), 0.052, 0.070), 0.12)  # bridge of the nose
-    d = _union(d, _ellipsoid(p, (0.0, -0.272, 0.782), (0.098, 0.088, 0.092)), 0.065)  # tip
-    d = _union(d, _ellipsoid(p, (0.088, -0.298, 0.700), (0.060, 0.054, 0.070)), 0.045)  # wings
-    d = _carve(d, _ellipsoid(p, tuple(NOSTRIL), (0.030, 0.022, 0.036)), 0.020)
-    d = _carve(d, _capsule(p, (0.0, -0.375, 0.775), (0.0, -0.47, 0.752), 0.018, 0.024), 0.030)  # philtrum
+    d = _union(d, _capsule(p, (0.0, 0.06, 0.605), (0.0, -0.22, 0.740), 0.050, 0.068), 0.13)  # bridge of the nose
+    d = _union(d, _ellipsoid(p, (0.0, -0.268, 0.784), (0.096, 0.086, 0.090)), 0.060)  # tip
+    d = _union(d, _ellipsoid(p, (0.092, -0.292, 0.708), (0.060, 0.056, 0.074)), 0.050)  # wings
+    d = _union(d, _capsule(p, (0.0, -0.315, 0.76), (0.0, -0.372, 0.67), 0.036, 0.055), 0.045)  # columella
+    d = _carve(d, _ellipsoid(p, tuple(NOSTRIL), (0.027, 0.026, 0.036)), 0.020)
     lids = np.linalg.norm(p - EYE_CENTRE, axis=1) - LID_RADIUS * EYE_RADIUS
     return _union(d, lids, 0.05)
 

@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 
 from . import field, marks
 from .assemble import Head, build_head
-from .expressions import build_expressions, eye_follow
-from .identity import build_identity
+from .expressions import build_expressions
+from .identity import build_identity, eye_follow
 from .paint import build_albedo
 from .part import MIRROR
 

@@ -7,6 +7,7 @@ from scipy.spatial import cKDTree
 
 from . import field
 from .assemble import Head
+from .brows import SIDES
 from .mesh import EYE_SEGMENTS, LIP_FRACTIONS, MOUTH_SEGMENTS
 from .part import Array, Index
 
@@ -20,7 +21,7 @@ def landmarks(head: Head) -> Index:
     """[68] vertex of every landmark in iBUG's order; the subject's right comes first."""
     marks = np.zeros(68, np.int64)
     marks[:17] = [_outline_vertex(head, number) for number in range(17)]
-    rows = head.own["brow_left"][:-2].reshape(-1, 10)
+    rows = head.own["brow_left"][:-2].reshape(-1, SIDES)
     along = rows[np.linspace(0, len(rows) - 1, 5).round().astype(int), 0]
     marks[22:27] = along
     marks[17:22] = head.mirror[along][::-1]

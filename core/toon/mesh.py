@@ -14,6 +14,7 @@ from scipy.spatial import ConvexHull, cKDTree
 
 from . import field
 from .part import MIRROR, Array, Index, Part, fan, smoothstep, strip
+from .flip import flip_edges
 from .unwrap import unwrap_skin
 
 EYE_SEGMENTS = 40
@@ -34,6 +35,8 @@ LIP_FRACTIONS = (0.0, 0.14, 0.34, 0.56, 0.78, 1.0)
 MOUTH_LOOPS = (0.007, 0.022, 0.045, 0.075, 0.110, 0.150)
 """Distances of the loops outside the vermilion border."""
 UPPER_LIP, LOWER_LIP = 0.050, 0.068
+SLIT_GAP, TEXTURE_GAP = 0.0018, 0.014
+"""Half the distance between shut lips, on the head and in its texture."""
 CUPID = 0.012
 """Depth of the notch in the middle of the upper border."""
 
@@ -79,7 +82,7 @@ def build_skin() -> Skin:
     fill = base[4] + np.arange(len(filler))
 
     used = np.concatenate([left[-1], right[-1], lips[-1], rings[0], fill])
-    joined = used[_hull(vertices[used], [n_eye, n_eye, n_mouth, n_neck])]
+    joined = used[flip_edges(vertices[used], _hull(vertices[used], [n_eye, n_eye, n_mouth, n_neck]))]
     faces = [joined]
     faces += [strip(left[i + 1], left[i]) for i in range(len(left) - 1)]
     faces += [strip(right[i + 1], right[i])[:, ::-1] for i in range(len(right) - 1)]
@@ -88,7 +91,9 @@ def build_skin() -> Skin:
     mirror = np.concatenate([right.ravel(), left.ravel(), _mirror_ring(lips, n_mouth // 2).ravel(),
                              _mirror_ring(rings, 0, full=True).ravel(), base[4] + filler_mirror])
     triangles = np.concatenate(faces)
-    part = Part("skin", vertices, triangles, mirror, *unwrap_skin(vertices, triangles, rings))
+    spread = vertices.copy()  # in the texture the lips stand apart, so that no triangle is a sliver
+    spread[lips] = [field.cast_front(loop) for loop in mouth_outlines(TEXTURE_GAP)]
+    part = Part("skin", vertices, triangles, mirror, *unwrap_skin(spread, triangles, rings))
     return Skin(part, left, right, lips, rings)
 
 
@@ -117,14 +122,14 @@ def eye_outline(d: float) -> Array:
     return field.EYE_CENTRE[:2] + np.column_stack([x, y])
 
 
-def mouth_outlines() -> list[Array]:
-    """[MOUTH_SEGMENTS, 2] each: the loops of `LIP_FRACTIONS`, then those of `MOUTH_LOOPS`."""
+def mouth_outlines(gap: float = SLIT_GAP) -> list[Array]:
+    """[MOUTH_SEGMENTS, 2] each: the loops of `LIP_FRACTIONS`, then those of `MOUTH_LOOPS`; lips stand 2 × `gap` apart."""
     angle = 2.0 * np.pi * np.arange(MOUTH_SEGMENTS) / MOUTH_SEGMENTS
     t, upper = np.cos(angle), np.sin(angle) > 1e-9
     corner = np.abs(np.abs(t) - 1.0) < 1e-9
     side = np.where(corner, 0.0, np.where(upper, 1.0, -1.0))
     line = mouth_line(t)
-    slit = np.column_stack([MOUTH_WIDTH * t, line + 0.0015 * side])
+    slit = np.column_stack([MOUTH_WIDTH * t, line + gap * side * np.sqrt(np.clip(1.0 - t**2, 0.0, 1.0))])
     bow = CUPID * np.exp(-((t / 0.16) ** 2)) - 0.35 * CUPID * np.exp(-(((np.abs(t) - 0.30) / 0.16) ** 2))
     top = UPPER_LIP * np.clip(1.0 - np.abs(t) ** 2.1, 0.0, 1.0) ** 0.85 - bow * (1.0 - t**2)
     bottom = LOWER_LIP * np.clip(1.0 - np.abs(t) ** 2.5, 0.0, 1.0) ** 0.85
@@ -147,11 +152,11 @@ def spacing(points: Array) -> Array:
     """[N, 3] -> [N] wanted distance between neighbouring filler vertices."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     front = smoothstep(-0.15, 0.45, z) * smoothstep(0.80, 0.45, y)
-    wide = 0.094 + (0.046 - 0.094) * front
+    wide = 0.082 + (0.046 - 0.082) * front
     nose = _segment(points, (0.0, 0.10, 0.62), (0.0, -0.34, 0.76))
     wing = np.linalg.norm(np.stack([x, y, z], 1) - field.NOSTRIL, axis=1)
     fold = np.linalg.norm(np.stack([x, y], 1) - np.array([0.22, -0.36]), axis=1) + 2.0 * (z < 0.3)
-    return np.minimum.reduce([wide, 0.024 + 0.22 * np.maximum(nose - 0.09, 0.0), 0.016 + 0.12 * np.maximum(wing - 0.04, 0.0),
+    return np.minimum.reduce([wide, 0.023 + 0.22 * np.maximum(nose - 0.09, 0.0), 0.0135 + 0.16 * np.maximum(wing - 0.042, 0.0),
                               0.032 + 0.15 * np.maximum(fold - 0.12, 0.0)])
 
 
@@ -185,7 +190,7 @@ def _segment(points: Array, start: tuple[float, ...], end: tuple[float, ...]) ->
 def _filler(frame: Array) -> tuple[Array, Index]:
     """Vertices between the loops in `frame`, symmetric, and their mirror index."""
     golden = np.pi * (1.0 + 5.0**0.5)
-    k = np.arange(44000) + 0.5
+    k = np.arange(70000) + 0.5
     height = 1.0 - 2.0 * k / len(k)
     flat = np.sqrt(1.0 - height**2)
     directions = np.stack([flat * np.sin(golden * k), height, flat * np.cos(golden * k)], 1)

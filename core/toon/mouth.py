@@ -18,9 +18,13 @@ JAW_ANGLE = 0.36
 BAG = ((0.016, 0.003, 0.003, 0.99), (0.030, 0.030, 0.030, 0.99), (0.038, 0.085, 0.085, 1.02), (0.055, 0.150, 0.140, 1.08),
        (0.150, 0.165, 0.170, 1.10), (0.260, 0.130, 0.165, 0.98), (0.360, 0.070, 0.120, 0.72))
 """Rings of the bag: depth behind the lips, half-height above and below the line, width of the slit's."""
-TEETH = 10
+BAG_COVER = 0.062
+"""The bag stays this deep under the sealed face, relief included, wherever the chin or the corners fall back."""
+TEETH = 12
 """Teeth in each row."""
-COLUMNS = 4
+ARCH = 1.42
+"""Radians over which half a row bends back; less, and its end stands free in an open mouth."""
+COLUMNS = 3
 """Columns of vertices a tooth: one in the gap, three on the tooth."""
 
 
@@ -33,16 +37,18 @@ def lip_relief(skin: Skin) -> Array:
     t, upper = np.cos(angle), np.sin(angle) > 1e-9
     fade = np.clip(1.0 - np.abs(t) ** 2.6, 0.0, 1.0)
     for row, f in zip(skin.mouth, LIP_FRACTIONS, strict=False):
-        roll = np.where(upper, _roll(f, 0.50) * 0.036, _roll(f, 0.46) * 0.050)
-        amount[row] = roll * fade - 0.030 * (1.0 - smoothstep(0.0, 0.24, np.full(n, f))) * (0.35 + 0.65 * fade)
-        amount[row] += 0.006 * f * fade
+        roll = np.where(upper, _roll(f, 0.50) * 0.024, _roll(f, 0.44) * 0.032)
+        amount[row] = roll * fade - 0.022 * (1.0 - smoothstep(0.0, 0.24, np.full(n, f))) * (0.35 + 0.65 * fade)
+        amount[row] += 0.004 * f * fade
     for row, d in zip(skin.mouth[len(LIP_FRACTIONS) :], MOUTH_LOOPS, strict=True):
-        ridge = 0.006 * fade * np.exp(-((d / 0.016) ** 2))
+        ridge = 0.005 * fade * np.exp(-((d / 0.016) ** 2))
         amount[row] = np.where(upper, ridge, ridge * 0.4)
     points = part.vertices
     normals = field.normal(points)
     amount -= 0.020 * bell(points, (0.0, MOUTH_Y - 0.118, 0.62), (0.12, 0.030, 0.2)) * ~np.isin(np.arange(len(part)), skin.mouth[: len(LIP_FRACTIONS)])
+    amount -= 0.009 * bell(points, (0.0, -0.425, 0.72), (0.019, 0.040, 0.2))  # philtrum
     for side in (1.0, -1.0):
+        amount += 0.004 * bell(points, (side * 0.036, -0.435, 0.72), (0.013, 0.036, 0.2))  # its ridges
         amount -= 0.014 * bell(points, (side * 0.262, MOUTH_Y + 0.012, 0.50), (0.028, 0.040, 0.2))  # behind the corners
     return amount[:, None] * normals
 
@@ -68,7 +74,9 @@ def build_bag(skin: Skin, vertices: Array) -> Part:
         y = line + np.where(rise > 0, up, down) * rounded
         follow = smoothstep(0.20, 0.0, np.array(depth))
         z = follow * slit[:, 2] + (1.0 - follow) * (depth_front - 0.25 * t**2) - depth
-        rings.append(np.column_stack([wide * MOUTH_WIDTH * t, y, z]))
+        x = wide * MOUTH_WIDTH * t
+        under = field.cast_front(np.column_stack([x, y]))[:, 2] - BAG_COVER * min(1.0, depth / BAG_COVER)
+        rings.append(np.column_stack([x, y, np.minimum(z, under)]))
     own = np.concatenate(rings)
     rows = np.arange(n * (len(BAG) + 1)).reshape(-1, n)
     faces = [strip(rows[i], rows[i + 1]) for i in range(len(rows) - 1)]
@@ -87,16 +95,19 @@ def build_teeth(upper: bool, front: float) -> Part:
     count = TEETH * COLUMNS + 1
     x = np.linspace(-1.0, 1.0, count)
     phase = np.abs(((np.arange(count) / COLUMNS) + 0.5) % 1.0 - 0.5) * 2.0  # 0 in a gap, 1 in the middle of a tooth
-    width, behind = (0.216, 0.066) if upper else (0.190, 0.086)
+    width, behind = (0.240, 0.066) if upper else (0.212, 0.086)
     sign = 1.0 if upper else -1.0
-    gum, neck, edge = (-0.425, -0.475, -0.585) if upper else (-0.690, -0.650, -0.568)
-    arc = np.sin(0.5 * np.pi * 0.96 * x)
-    bend = 0.215 * (1.0 - np.sqrt(np.clip(1.0 - (0.95 * arc) ** 2, 0.0, 1.0)))
+    gum, neck, edge = (-0.415, -0.455, -0.585) if upper else (-0.690, -0.650, -0.568)
+    turn = ARCH * x
+    arc = np.sin(turn)
+    bend = (0.300 if upper else 0.270) * (1.0 - np.cos(turn))
     z = front - behind - bend
     groove = 0.010 * (1.0 - phase) ** 2
     rounding = 0.010 * (1.0 - phase) ** 1.5 + 0.010 * np.abs(x) ** 2
-    canine = 0.006 * np.exp(-(((np.abs(x) - 0.5) / 0.08) ** 2))
+    canine = 0.006 * np.exp(-(((np.abs(x) - 0.42) / 0.07) ** 2))
+    low = 1.0 - 0.55 * smoothstep(0.50, 0.95, np.abs(x))  # molars are low, or a row's end stands up like a fang
     bite = edge + sign * (rounding - (canine if upper else 0.0))
+    bite = neck + low * (bite - neck)
     xs = width * arc
     gums = neck + sign * 0.010 * (phase - 0.4)
     columns = [
@@ -106,7 +117,7 @@ def build_teeth(upper: bool, front: float) -> Part:
     ]
     section = columns if upper else columns[::-1]
     rings = np.stack([np.column_stack([xs, y, zz]) for y, zz in section], 1)
-    vertices, faces, uv, uv_faces = tube(rings, rings[0].mean(0) - [0.004, 0, 0], rings[-1].mean(0) + [0.004, 0, 0])
+    vertices, faces, uv, uv_faces = tube(rings, rings[0].mean(0), rings[-1].mean(0))
     sides = len(section)
     mirror = np.concatenate([(count - 1 - np.arange(count))[:, None] * sides + np.arange(sides)], axis=None)
     mirror = np.concatenate([mirror.ravel(), [count * sides + 1, count * sides]])
@@ -115,7 +126,7 @@ def build_teeth(upper: bool, front: float) -> Part:
 
 def build_tongue(front: float) -> Part:
     """A flattened tongue with a furrow, from the throat (start) to its tip."""
-    rows, sides = 12, 14
+    rows, sides = 10, 12
     along = (np.arange(rows) + 0.7) / (rows + 0.6)
     turn = -2.0 * np.pi * np.arange(sides) / sides
     rings = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import eyes, field
+from . import ears, eyes, field, mouth
 from .assemble import Head
 from .mesh import LIP_FRACTIONS, MOUTH_LOOPS, MOUTH_SEGMENTS, MOUTH_Y
 from .part import MIRROR, Array, bell, smoothstep
@@ -15,7 +15,7 @@ from .part import MIRROR, Array, bell, smoothstep
 SKIN = np.array([0.800, 0.605, 0.500])
 LIGHTER = np.array([0.105, 0.115, 0.110])
 """One deviation of lightness: −4 is (0.38, 0.15, 0.06), +1.4 (0.95, 0.77, 0.65)."""
-LIP_TINT = np.array([0.90, 0.62, 0.60])
+LIP_TINT = np.array([0.92, 0.67, 0.66])
 """Natural lips, relative to the skin."""
 BROW = np.array([0.235, 0.150, 0.105])
 LASH = np.array([0.070, 0.050, 0.045])
@@ -23,8 +23,10 @@ IRIS = np.array([0.360, 0.210, 0.110])
 SCLERA = np.array([0.945, 0.940, 0.930])
 TOOTH = np.array([0.940, 0.925, 0.890])
 GUM = np.array([0.680, 0.310, 0.310])
+OCCLUSION_TINT = np.array([0.16, 0.26, 0.28])
+"""How much of each channel a fully hidden place loses; blood keeps the red."""
 TONGUE = np.array([0.760, 0.350, 0.350])
-MOUTH_INSIDE = np.array([0.300, 0.090, 0.090])
+MOUTH_INSIDE = np.array([0.360, 0.120, 0.115])
 
 
 def build_albedo(head: Head) -> tuple[Array, dict[str, Array]]:
@@ -47,12 +49,13 @@ class _Masks:
         self.lips[head.bag[:2]] = 1.0
         self.skin = skin * (1.0 - self.lips)
         n = eyes.EYE_SEGMENTS
-        rise = np.sin(2.0 * np.pi * np.arange(n) / n)
+        rise, fall = np.sin(2.0 * np.pi * np.arange(n) / n), -np.cos(2.0 * np.pi * np.arange(n) / n)
         self.lash_line, self.shadow, self.waterline = np.zeros(len(p)), np.zeros(len(p)), np.zeros(len(p))
         for loops, edge in ((head.skin.eye, "lid_edge_left"), (head.skin.eye_right, "lid_edge_right")):
-            up = smoothstep(-0.15, 0.25, rise)
-            self.lash_line[loops[0]] = 0.15 + 0.85 * up
-            self.lash_line[head.own[edge]] = 0.25 + 0.75 * up
+            up = smoothstep(-0.10, 0.30, rise)
+            nasal = 1.0 - 0.65 * smoothstep(0.55, 0.98, fall)
+            self.lash_line[loops[0]] = 0.12 + 0.88 * up * nasal
+            self.lash_line[head.own[edge]] = 0.16 + 0.84 * up * nasal
             for row, d in zip(loops, eyes.EYE_LOOPS, strict=True):
                 self.shadow[row] = up * smoothstep(0.11, 0.03, np.full(n, d))
         self.blush = bell(folded, (0.43, -0.32, 0.45), (0.13, 0.095, 0.3)) * self.skin
@@ -64,7 +67,8 @@ class _Masks:
         self.stubble *= 1.0 - 0.75 * bell(folded, (0.0, MOUTH_Y - 0.10, 0.64), (0.07, 0.022, 0.2))
         self.freckles = self._freckles(folded) * self.skin
         nostril = np.linalg.norm((folded - field.NOSTRIL) / np.array([0.030, 0.022, 0.034]), axis=1)
-        self.nostril = smoothstep(1.15, 0.55, nostril) * head.mask("skin")
+        self.nostril = smoothstep(1.45, 0.95, nostril) * head.mask("skin")
+        self.hidden = _hidden(head) * np.maximum(self.skin, 0.4 * self.lips)
         self._eyes(head)
 
     def _freckles(self, folded: Array) -> Array:
@@ -74,7 +78,7 @@ class _Masks:
 
     def _eyes(self, head: Head) -> None:
         count = len(head.vertices)
-        self.iris, self.pupil, self.limbus, self.catchlight = (np.zeros(count) for _ in range(4))
+        self.iris, self.pupil, self.limbus, self.catchlight, self.eye_shade = (np.zeros(count) for _ in range(5))
         self.iris_height = np.zeros(count)
         self.sclera = head.mask("eye_left", "eye_right")
         for name, centre in (("eye_left", field.EYE_CENTRE), ("eye_right", field.EYE_CENTRE * MIRROR)):
@@ -86,6 +90,7 @@ class _Masks:
             self.pupil[own] = angle < eyes.PUPIL
             self.iris[own] = (angle < eyes.IRIS) & (angle >= eyes.PUPIL)
             self.limbus[own] = smoothstep(0.44, 0.575, angle)
+            self.eye_shade[own] = np.clip(smoothstep(0.30, 0.75, plane[:, 1]) + 0.7 * smoothstep(0.60, 1.0, np.abs(plane[:, 0])), 0.0, 1.0)
             self.iris_height[own] = plane[:, 1] / eyes.IRIS
             for (x, y, radius), sign, strength in zip(eyes.CATCHLIGHTS, (-1.0, 1.0), (1.0, 0.45), strict=True):
                 inside = np.linalg.norm(plane - np.array([sign * x, y]), axis=1) < radius - 0.009
@@ -93,27 +98,40 @@ class _Masks:
         self.sclera = self.sclera * (1.0 - self.iris) * (1.0 - self.pupil)
 
 
+def _hidden(head: Head) -> Array:
+    """[V] 0…1 sky hidden from the skin: by the sculpture, and by the ear's own folds."""
+    skin = head.own["skin"]
+    hidden = np.zeros(len(head.vertices))
+    places = head.skin.part.vertices
+    hidden[skin] = field.occlusion(places, field.normal(places))
+    for name in ("ear_left", "ear_right"):
+        own = head.own[name]
+        hidden[own] = ears.folds()
+    return hidden
+
+
 def _mean(head: Head, m: _Masks) -> Array:
     p = head.vertices
     colour = np.tile(SKIN, (len(p), 1))
-    colour *= 1.0 - 0.16 * (m.blush + 0.8 * m.nose + 0.7 * m.ears)[:, None] * np.array([-0.15, 1.0, 0.85])
+    colour *= 1.0 - 0.16 * (m.blush + 0.8 * m.nose + 0.30 * m.ears)[:, None] * np.array([-0.15, 1.0, 0.85])
     colour = _mix(colour, SKIN * LIP_TINT, m.lips)
-    colour = _mix(colour, colour * np.array([0.45, 0.33, 0.32]), m.nostril)
+    colour *= 1.0 - np.outer(m.hidden, OCCLUSION_TINT)
+    colour = _mix(colour, colour * np.array([0.50, 0.37, 0.35]), m.nostril)
     colour = _mix(colour, LASH, m.lash_line)
     for name in ("lashes_left", "lashes_right"):
         colour[head.own[name]] = LASH
     for name in ("brow_left", "brow_right"):
         colour[head.own[name]] = BROW
     eye = np.maximum(m.sclera, np.maximum(m.iris, m.pupil))
-    white = SCLERA * (1.0 - 0.10 * np.zeros(len(p)))[:, None]
+    white = SCLERA * (1.0 - 0.16 * m.eye_shade)[:, None]
     iris = IRIS * (0.62 + 0.75 * smoothstep(0.35, -0.85, m.iris_height))[:, None] * (1.0 - 0.70 * m.limbus)[:, None]
     colour = _mix(colour, white, eye * (m.sclera > 0))
     colour = _mix(colour, iris, m.iris)
     colour = _mix(colour, np.array([0.020, 0.016, 0.018]), m.pupil)
     colour = _mix(colour, np.array([1.0, 1.0, 1.0]), m.catchlight)
     colour[head.own["tongue"]] = TONGUE
-    depth = smoothstep(0.02, 0.22, p[head.skin.mouth[0], 2].max() - p[head.own["mouth_bag"], 2])
-    inside = MOUTH_INSIDE * (1.0 - 0.75 * depth)[:, None]
+    depth = np.repeat([smoothstep(0.02, 0.28, np.array(ring[0])) for ring in mouth.BAG], MOUTH_SEGMENTS)
+    inside = MOUTH_INSIDE * (1.0 - 0.80 * depth)[:, None]
     colour[head.own["mouth_bag"]] = _mix(inside, SKIN * LIP_TINT * 0.8, m.lips[head.own["mouth_bag"]])
     for name in ("teeth_upper", "teeth_lower"):
         colour[head.own[name]] = _teeth(head, name)
@@ -129,9 +147,10 @@ def _teeth(head: Head, name: str) -> Array:
         ring = rows - 1 - ring
     ring = np.concatenate([ring, [0, 0]])
     crown = ((ring >= 2) & (ring <= 6)).astype(float)
-    column = np.concatenate([(np.arange(len(own) - 2) // rows) % 4, [1, 1]])
+    column = np.concatenate([(np.arange(len(own) - 2) // rows) % mouth.COLUMNS, [1, 1]])
     side = np.abs(head.vertices[own, 0]) / 0.22
-    shade = (1.0 - 0.16 * (column == 0)) * (1.0 - 0.30 * side**2)
+    back = 1.0 - 0.45 * smoothstep(0.08, 0.26, head.vertices[own, 2].max() - head.vertices[own, 2])
+    shade = (1.0 - 0.16 * (column == 0)) * (1.0 - 0.32 * side**2) * back
     return _mix(np.tile(GUM, (len(own), 1)), TOOTH * np.ones((len(own), 1)), crown) * shade[:, None]
 
 
@@ -145,25 +164,25 @@ def _directions(head: Head, m: _Masks) -> dict[str, Array]:
     lit = (0.62 + 0.75 * smoothstep(0.35, -0.85, m.iris_height)) * (1.0 - 0.70 * m.limbus)
     return {
         "skin_lightness": _colour(toned, LIGHTER),
-        "skin_warmth": _colour(toned, (0.012, -0.004, -0.040)),
-        "skin_redness": _colour(toned, (0.018, -0.022, -0.014)),
-        "skin_saturation": _colour(toned, (0.020, -0.012, -0.034)),
-        "blush": _colour(m.blush, (0.014, -0.075, -0.060)),
-        "nose_redness": _colour(m.nose, (0.016, -0.075, -0.062)),
-        "ear_redness": _colour(m.ears, (0.012, -0.060, -0.050)),
+        "skin_warmth": _colour(toned, (0.010, -0.002, -0.032)),
+        "skin_redness": _colour(toned, (0.014, -0.015, -0.008)),
+        "skin_saturation": _colour(toned, (0.010, -0.008, -0.020)),
+        "blush": _colour(m.blush, (0.012, -0.055, -0.045)),
+        "nose_redness": _colour(m.nose, (0.014, -0.050, -0.042)),
+        "ear_redness": _colour(m.ears, (0.010, -0.045, -0.038)),
         "under_eye": _colour(m.under_eye, (-0.075, -0.080, -0.055)),
-        "freckles": _colour(m.freckles, (-0.100, -0.115, -0.105)),
+        "freckles": _colour(m.freckles, (-0.055, -0.070, -0.066)),
         "stubble": _colour(m.stubble, (-0.080, -0.066, -0.052)),
-        "lip_redness": _colour(m.lips, (0.045, -0.070, -0.050)),
-        "lip_lightness": _colour(m.lips, (0.060, 0.060, 0.060)),
-        "lip_hue": _colour(m.lips, (-0.010, -0.020, 0.055)),
+        "lip_redness": _colour(m.lips, (0.035, -0.055, -0.040)),
+        "lip_lightness": _colour(m.lips, (0.055, 0.050, 0.050)),
+        "lip_hue": _colour(m.lips, (0.000, -0.012, 0.032)),
         "lid_shadow": _colour(m.shadow * skin, (-0.090, -0.110, -0.060)),
         "lid_hue": _colour(m.shadow * skin, (-0.050, 0.000, 0.080)),
         "brow_lightness": _colour(brow, (0.115, 0.090, 0.065)),
         "brow_redness": _colour(brow, (0.055, -0.005, -0.020)),
         "lash_lightness": _colour(np.maximum(lash, m.lash_line), (0.070, 0.050, 0.040)),
-        "iris_blue": _colour(iris * lit, (-0.110, 0.060, 0.190)),
-        "iris_green": _colour(iris * lit, (-0.060, 0.090, 0.010)),
+        "iris_blue": _colour(iris * lit, (-0.085, 0.040, 0.150)),
+        "iris_green": _colour(iris * lit, (-0.045, 0.060, 0.000)),
         "iris_lightness": _colour(iris * lit, (0.085, 0.075, 0.060)),
         "catchlight": _colour(m.catchlight, (0.40, 0.42, 0.44)),
         "eye_redness": _colour(m.sclera, (-0.010, -0.045, -0.045)),

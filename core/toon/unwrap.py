@@ -22,6 +22,8 @@ ISLANDS = {
     "neck_cap": (0.88, 0.0, 0.06, 0.055),
 }
 """x, y, width, height of the other parts' islands."""
+UNTANGLE_ROUNDS, UNTANGLE_AREA = 60, 1e-9
+"""Steps at most, and the area below which a triangle counts as lying face down."""
 AZIMUTH = ((0.0, 0.0), (0.55, 0.155), (1.05, 0.295), (1.60, 0.385), (np.pi, 0.492))
 """Azimuth from the front in radians -> distance from the middle of the texture: the face takes nearly 60 % of the width."""
 ELEVATION = ((-1.42, 0.05), (-1.05, 0.10), (-0.80, 0.20), (0.60, 0.80), (1.0, 0.90), (np.pi / 2, 1.0))
@@ -64,7 +66,36 @@ def unwrap_skin(sealed: Array, faces: Index, neck: Index) -> tuple[Array, Index]
             for k in np.flatnonzero(turn > 0):
                 extra.append(np.array([2.0 * _across(np.array([-np.pi]))[0] - (1.0 - uv[corners[k], 0]) - 0.0, uv[corners[k], 1]]))
                 uv_faces[number, k] = len(uv) + len(extra) - 1
-    return np.concatenate([uv, np.array(extra).reshape(-1, 2)]), uv_faces
+    uv = np.concatenate([uv, np.array(extra).reshape(-1, 2)])
+    return _untangle(uv, uv_faces), uv_faces
+
+
+def _untangle(uv: Array, faces: Index) -> Array:
+    """Moves the inner corners of triangles that lie face down to the middle of their neighbours until none does.
+
+    Only where the sealed face overhangs (under the nose) does its view from `STAR` fold at all.
+    """
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    both, count = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
+    border = np.unique(both[count == 1])
+    for _ in range(UNTANGLE_ROUNDS):
+        down = faces[_areas(uv, faces) <= UNTANGLE_AREA]
+        if not len(down):
+            break
+        loose = np.setdiff1d(np.unique(down), border)
+        total, number = np.zeros_like(uv), np.zeros((len(uv), 1))
+        for a, b in ((0, 1), (1, 0)):
+            np.add.at(total, both[:, a], uv[both[:, b]])
+            np.add.at(number, both[:, a], 1.0)
+        uv = uv.copy()
+        uv[loose] = (total / np.maximum(number, 1.0))[loose]
+    return uv
+
+
+def _areas(uv: Array, faces: Index) -> Array:
+    """[F] signed areas."""
+    a, b, c = uv[faces[:, 0]], uv[faces[:, 1]], uv[faces[:, 2]]
+    return 0.5 * ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
 
 
 def _across(azimuth: Array) -> Array:
