@@ -307,8 +307,8 @@ def test_broken_arrays_give_a_sentence_or_a_sound_model(name, files):
     for key in checkpoint.tensors:
         for damage in (None, shifted) if name == "toon" else (None, cut, widened, poisoned, flattened, shifted):
             tensors = dict(checkpoint.tensors)
-            broken = damage(tensors.pop(key), chance) if damage else None
-            tensors |= {} if broken is None else {key: broken}
+            whole = tensors.pop(key)
+            tensors |= {key: damage(whole, chance)} if damage else {}
             try:
                 model = models.face_model_of(dataclasses.replace(checkpoint, tensors=tensors))
             except UserError as error:
