@@ -58,8 +58,7 @@ def check_render(case: Case) -> Iterable[Comparison]:
 
     uv_size = case.config["uv_size"]
     layout = torch.cat([uv * uv.new_tensor([1, -1]), torch.zeros_like(uv[..., :1])], dim=-1)
-    unwrapped = drawn(layout, uv_faces, uv_size)
-    unwrapped = Fragments(*(t.expand(len(field), *t.shape[1:]) for t in vars(unwrapped).values()))
+    unwrapped = drawn(layout.expand(len(field), -1, -1), uv_faces, uv_size)
     ours = {
         "render/normals": normals,
         "render/transformed_normals": turned,
