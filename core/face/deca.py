@@ -100,13 +100,15 @@ class DetailMaps:
 class Decoded:
     """What DECA's codes look like, B faces in pictures of S², UV maps of U².
 
-    vertices, normals [B, V, 3]: FLAME, posed, y up. image_vertices [B, V, 3]: image space. landmarks2d [B, 68, 2]:
-    pixels, jaw by yaw. landmarks3d [B, 68, 4]: fixed points, pixels (depth too,
-    counted from the corner like x and y) and 1 where visible. displacement [B,
-    1, U, U]: metres, not masked, with the fixed map. uv_detail_normals, albedo, uv_texture (lit) [B, 3, U, U].
-    uv_picture_texture [B, 3, U, U]: from the picture, elsewhere the dimmed lit albedo. rendering, shape,
-    detailed_shape [B, 3, S, S]: albedo under the light; grey previews of the coarse and the detailed surface. alpha
-    [B, 1, S, S].
+    vertices, normals [B, V, 3]: FLAME, posed, y up. image_vertices [B, V, 3]: image space.
+    landmarks2d [B, 68, 2]: pixels, jaw by yaw. landmarks3d [B, 68, 4]: points fixed to the surface, pixels (their depth
+    too, counted from S/2 like x and y) and 1 where visible.
+    displacement [B, 1, U, U]: metres along the normal, not masked, with the fixed map. uv_detail_vertices [B, 3, U, U]:
+    the displaced surface, metres, masked; 0 where no triangle is; its triangles are `dense_triangles`.
+    uv_detail_normals, albedo, uv_texture (lit) [B, 3, U, U]. uv_picture_texture [B, 3, U, U]: from the picture,
+    elsewhere the dimmed lit albedo.
+    rendering, shape, detailed_shape [B, 3, S, S]: albedo under the light, and grey previews of the coarse and the
+    detailed surface. alpha [B, 1, S, S]: 1 where the face is.
     """
 
     vertices: Tensor
@@ -115,6 +117,7 @@ class Decoded:
     landmarks2d: Tensor
     landmarks3d: Tensor
     displacement: Tensor
+    uv_detail_vertices: Tensor
     uv_detail_normals: Tensor
     albedo: Tensor
     uv_texture: Tensor
@@ -203,6 +206,7 @@ def decode(
         landmarks2d=landmarks2d,
         landmarks3d=landmarks3d,
         displacement=offset + maps.displacement,
+        uv_detail_vertices=_channels(detailed),
         uv_detail_normals=_channels(detail_normals),
         albedo=albedo,
         uv_texture=uv_texture,
@@ -212,6 +216,14 @@ def decode(
         detailed_shape=_preview(detail_field.permute(0, 2, 3, 1)) * alpha,
         alpha=alpha,
     )
+
+
+def dense_triangles(height: int, width: int) -> Tensor:
+    """[F, 3] int64: two triangles for every cell of a UV map, whose pixels are counted by rows, without its border."""
+    row = torch.arange(MARGIN_Y, height - 1 - MARGIN_Y)[:, None] * width
+    corner = (row + torch.arange(MARGIN_X, width - 1 - MARGIN_X)).flatten()
+    right, below = corner + 1, corner + width
+    return torch.cat([torch.stack([corner, below, right], 1), torch.stack([right, below, below + 1], 1)])
 
 
 def to_params(codes: DecaCodes, model: Flame, size: int = DEEP3D_SIZE) -> FaceParams:
@@ -288,10 +300,7 @@ def _for(layout: Fragments, values: Tensor) -> Fragments:
 def _dense_normals(points: Tensor) -> Tensor:
     """[B, U, U, 3] surface over the UV map -> unit normals of the same shape; 0 on the border that has no triangles."""
     height, width = points.shape[1:3]
-    row = torch.arange(MARGIN_Y, height - 1 - MARGIN_Y, device=points.device)[:, None] * width
-    corner = (row + torch.arange(MARGIN_X, width - 1 - MARGIN_X, device=points.device)).flatten()
-    right, below = corner + 1, corner + width
-    triangles = torch.cat([torch.stack([corner, below, right], 1), torch.stack([right, below, below + 1], 1)])
+    triangles = dense_triangles(height, width).to(points.device)
     return vertex_normals(points.flatten(1, 2), triangles).unflatten(1, (height, width))
 
 

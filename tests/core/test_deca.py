@@ -126,6 +126,23 @@ def test_a_displacement_bends_the_normals(model):
     assert torch.equal(decoded[0].vertices, decoded[1].vertices)
 
 
+def test_the_displaced_surface_lies_on_the_coarse_one_where_nothing_is_displaced(model):
+    """A flat displacement of 1 mm moves every covered pixel of the UV map by 1 mm."""
+    flat_map, raised = (deca.DetailMaps(torch.ones(256, 256), torch.full((256, 256), height)) for height in (0.0, 1e-3))
+    below, above = (deca.decode(codes(1), torch.zeros(1, 3, 64, 64), model, fixed, flat).uv_detail_vertices
+                    for fixed in (flat_map, raised))  # fmt: skip
+    moved = (above - below).norm(dim=1)
+    assert moved.max() < 1.001e-3
+    assert moved[moved > 0].quantile(0.1) > 0.9e-3  # interpolated normals are a little shorter than 1
+
+
+def test_dense_triangles_leave_out_the_border():
+    triangles = deca.dense_triangles(20, 12)
+    assert len(triangles) == 2 * (20 - 1 - 2 * deca.MARGIN_Y) * (12 - 1 - 2 * deca.MARGIN_X)
+    assert triangles[0].tolist() == [5 * 12 + 2, 6 * 12 + 2, 5 * 12 + 3]
+    assert len(deca.dense_triangles(11, 5)) == 0
+
+
 def test_a_model_without_landmarks_is_refused(model):
     bare = flame.from_tensors(face_files.params("flame/decode.safetensors"), {})
     with pytest.raises(UserError, match=r"landmark_embedding.npy"):
