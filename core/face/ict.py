@@ -57,8 +57,11 @@ PARTS = (
     Part("eye occlusion", 25350, SKIN, hidden=True),
     Part("lashes", 26718, (0.13, 0.09, 0.07), hidden=True),
 )
-VERTICES = PARTS[-1].last + 1
+"""In the order of the vertices. Colours of what is not skin or eye were chosen by eye, see `paint`."""
+FACE = 0
+"""Number of the part that a fit compares with the picture: without ears, scalp and neck."""
 EYES = ("left eye, outer", "right eye, outer")
+"""The balls that are drawn, cornea and white; the inner ones hold iris and lens behind glass."""
 
 ATLAS_CELLS = {0: (0.0, 1 / 3, 2 / 3), 1: (2 / 3, 2 / 3, 1 / 3), 2: (2 / 3, 1 / 3, 1 / 3), 3: (2 / 3, 0.0, 1 / 3),
                4: (1 / 3, 0.0, 1 / 6), 5: (1 / 2, 0.0, 1 / 6), 6: (1 / 3, 1 / 6, 1 / 6)}
@@ -66,8 +69,6 @@ ATLAS_CELLS = {0: (0.0, 1 / 3, 2 / 3), 1: (2 / 3, 2 / 3, 1 / 3), 2: (2 / 3, 1 / 
 size. The face takes four ninths of it."""
 EYE_CELL = (0.0, 0.0, 1 / 3)
 """The eyes lie over the face in tile 0; they get a cell of their own, which both share."""
-EYE_VERTICES = (21451, 24590)
-
 
 PACKED = ("mean", "identity_basis", "expression_basis", "faces", "uv", "uv_faces", "landmarks68")
 """Arrays of the packed file; its metadata `expressions` is a JSON list of the names."""
@@ -115,13 +116,13 @@ def build_surface(mean: Tensor, faces: Tensor, uv: Tensor, uv_faces: Tensor, lan
     part_of_face = part_of_vertex[faces.amax(1)]  # on a border the part behind: lips end at the mouth's inside
     drawn = ~_flag("hidden")[part_of_face]
     faces, uv_faces, part_of_face = faces[drawn], uv_faces[drawn], part_of_face[drawn]
-    narrow = part_of_face == 0
+    eyes = torch.tensor([part.name in EYES for part in PARTS])[part_of_face]
     return Surface(
         faces=faces,
-        uv=_atlas(uv, uv_faces[_is_eye(faces)]),
+        uv=_atlas(uv, uv_faces[eyes]),
         uv_faces=uv_faces,
         colours=_colours(mean, part_of_vertex),
-        face_region=narrow,
+        face_region=part_of_face == FACE,
         skin_region=_flag("skin")[part_of_face],
         landmarks68=SurfacePoints.at_vertices(landmarks, faces),
         contour=contour_candidates(mean, faces[_flag("skin")[part_of_face]], mean[landmarks]),
@@ -147,10 +148,6 @@ def _pack(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> tuple[dict
 
 def _flag(name: str) -> Tensor:
     return torch.tensor([getattr(part, name) for part in PARTS])
-
-
-def _is_eye(faces: Tensor) -> Tensor:
-    return ((faces >= EYE_VERTICES[0]) & (faces <= EYE_VERTICES[1])).all(1)
 
 
 def _atlas(uv: Tensor, eye_faces: Tensor) -> Tensor:

@@ -57,14 +57,16 @@ class Group:
 class FaceModel(nn.Module, ABC):
     """A morphable model of a head; a module without trainable parameters, its arrays are buffers.
 
-    layout: str, unique name, e.g. 'ict-facekit', 'flame-2020', 'bfm-2009-deep3d', 'toon-head'; part of every
-    FaceParams. identity, expression, albedo: Group. joints: tuple[str, ...], names of joints beyond the rigid pose
-    (may be empty). unit_in_metres: float. height: float, chin to crown (or hairline of a mask) of the mean, in model
-    units. faces: [F, 3] int64, counter-clockwise from outside. uv: [T, 2] 0…1, (0, 0) at the bottom left; uv_faces:
-    [F, 3] int64. contour: [17, C] int64 vertex numbers or None — for each of the 17 jaw landmarks the vertices it may
-    slide along when the head turns. face_region: [F] bool, triangles of the facial
-    skin (what a fit compares with the picture). skin_region: [F] bool, triangles that carry skin colour (whole head
-    and neck, no eyes, teeth, mouth inside). colours: [V, 3] RGB 0…1, albedo of the mean.
+    layout: unique name, e.g. 'ict-facekit', 'bfm-2009-deep3d', 'toon-head', 'flame-3f2a91'; part of every FaceParams.
+    identity, expression, albedo: Group. joints: names of joints beyond the rigid pose (may be empty).
+    unit_in_metres: float. height: float, chin to crown (or hairline of a mask) of the mean, in model units.
+
+    faces: [F, 3] int64, counter-clockwise from outside.
+    uv: [T, 2] 0…1, (0, 0) at the bottom left. uv_faces: [F, 3] int64, the corners of `faces` among them.
+    contour: [17, C] int64 or None, for each jaw landmark the vertices it may slide along when the head turns.
+    face_region: [F] bool, triangles of the facial skin (what a fit compares with the picture).
+    skin_region: [F] bool, triangles that carry skin colour (no eyes, teeth, inside of the mouth).
+    colours: [V, 3] RGB 0…1, albedo of the mean.
     """
 
     faces: Tensor
