@@ -297,6 +297,12 @@ class Synthesis(nn.Module):
             first += block.num_convs
         return picture.contiguous()
 
+    def style_weights(self) -> list[Tensor]:
+        """What reads each of the num_ws codes, [O, w_dim]: a convolution's, and for the last code the picture's."""
+        blocks = [getattr(self, f"b{resolution}") for resolution in self.options.channels]
+        layers = [layer for block in blocks for layer in block.children() if isinstance(layer, SynthesisLayer)]
+        return [layer.affine.weight for layer in (*layers, blocks[-1].torgb)]
+
     def noise_layers(self) -> list[SynthesisLayer]:
         """The layers that take noise, in the order of synthesis."""
         return [layer for layer in self.modules() if isinstance(layer, SynthesisLayer) and layer.use_noise]

@@ -277,6 +277,10 @@ class Synthesis(nn.Module):
             x = layer(x.to(precision if precision is not None and layer.half else own), ws[:, i + 1], update_magnitudes)
         return (x.to(own) * options.output_scale).contiguous()
 
+    def style_weights(self) -> list[Tensor]:
+        """What reads each of the num_ws codes, [O, w_dim]: the Fourier features', then every layer's."""
+        return [layer.affine.weight for layer in (self.input, *(getattr(self, name) for name in self.layer_names))]
+
     def noise_layers(self) -> list[nn.Module]:
         """None: StyleGAN3 takes no noise."""
         return []
