@@ -129,7 +129,7 @@ def _fragments(face: Tensor, screen: Tensor, faces: Tensor, perspective: bool) -
     x, y = hit % width + 0.5, hit.div(width, rounding_mode="floor") % height + 0.5
     area = _doubled_area(a, b, *c[:, :2].unbind(1))
     first, second = _doubled_area(b, c, x, y) / area, _doubled_area(c, a, x, y) / area
-    weights = (first, second, 1 - first - second)
+    weights = _rounded_inside((first, second, 1 - first - second))
     depths = (a[:, 2], b[:, 2], c[:, 2])
     if perspective:
         weights = tuple(w / d for w, d in zip(weights, depths, strict=True))
@@ -140,6 +140,13 @@ def _fragments(face: Tensor, screen: Tensor, faces: Tensor, perspective: bool) -
     weights = torch.stack(weights, dim=-1)
     everywhere = screen.new_full((face.numel(),), torch.inf).index_put((hit,), depth)
     return Fragments(face, _at_pixels(weights, hit, face.shape), everywhere.reshape(face.shape), perspective)
+
+
+def _rounded_inside(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Weights of points that are known to lie inside, as far as rounding moved them out; gradients pass unchanged."""
+    inside = [w.detach().clamp(0, 1) for w in weights]
+    total = sum(inside)
+    return tuple(w + (i / total - w.detach()) for w, i in zip(weights, inside, strict=True))
 
 
 def _doubled_area(one: Tensor, other: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -143,6 +143,19 @@ def test_what_has_no_area_is_skipped():
     assert not rasterise(screen, torch.tensor([[0, 0, 1], [2, 2, 2]]), (10, 10)).covered.any()
 
 
+def test_slivers_that_rounding_made_give_no_wild_barycentrics():
+    """Three points on a line up to float32: what covers a pixel centre by accident must not explode."""
+    random = torch.Generator().manual_seed(0)
+    ends = torch.rand(2, 60_000, 2, generator=random) * 3000 - 1000
+    between = ends[0] + torch.rand(60_000, 1, generator=random) * (ends[1] - ends[0])
+    screen = torch.nn.functional.pad(torch.stack([*ends, between], dim=1).reshape(1, -1, 2), (0, 1), value=2.0)
+    fragments = rasterise(screen, torch.arange(180_000).reshape(-1, 3), (1000, 1000))
+    assert fragments.covered.any()
+    weights = fragments.barycentrics[fragments.covered]
+    assert weights.min() >= -1e-6 and weights.max() <= 1 + 1e-6  # unbounded they reach 7, with no least area NaN
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
+
+
 @pytest.mark.parametrize("depth", [0.0, -1.0, 1e-7, torch.nan, torch.inf])
 @pytest.mark.parametrize("backend", BACKEND_CASES)
 def test_a_corner_that_is_not_in_front_drops_its_triangle_alone(depth, backend):
