@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from ..core.types import Mesh
+from .incoming import mask_in, mesh_in, picture_in
 
 try:
     from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui
@@ -41,7 +42,7 @@ else:
 
     INSIDE_COMFYUI = True
 
-__all__ = ["INSIDE_COMFYUI", "ComfyExtension", "InputImpl", "Types", "io", "ui"]
+__all__ = ["INSIDE_COMFYUI", "ComfyExtension", "InputImpl", "Types", "io", "mask_in", "mesh_in", "picture_in", "ui"]
 
 T = TypeVar("T")
 Preview = Callable[[], "Tensor | None"]
@@ -56,6 +57,10 @@ UPDATE_SECONDS = 0.05
 """At least this long between two progress messages: the browser redraws for each."""
 PREVIEW_SECONDS = 0.5
 """At least this long between two live pictures; each costs an encoding and a message of some 20 kB."""
+PREVIEW_SHARE = 0.1
+"""Largest part of the time that may go into making live pictures."""
+SHOWS_PICTURES = INSIDE_COMFYUI
+"""A terminal shows no live pictures, so none are made for it."""
 PREVIEW_SIDE = 512
 """Pixels of a live picture's longer side; ComfyUI's own previews have it."""
 SAFETY_BYTES = 1 << 28
@@ -83,46 +88,12 @@ def newer(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in known}
 
 
-# Values in and out ---------------------------------------------------------------------------------------------------
-
-
-def picture_in(image: Tensor, name: str = "image") -> Tensor:
-    """IMAGE [B, H, W, C] -> a copy [B, 3, H, W] float32 RGB 0…1; grey is spread, alpha dropped, values clamped.
-
-    UserError for an empty batch, another shape or values that are not numbers; `name` is the input's, for the sentence.
-    """
-    if not isinstance(image, Tensor) or image.dim() != 4 or image.shape[3] not in (1, 3, 4):
-        found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise UserError(f"The input '{name}' should hold pictures [B, H, W, 3], but holds {found}.")
-    if 0 in image.shape:
-        raise UserError(f"The input '{name}' holds no pictures (shape {list(image.shape)}). Connect at least one.")
-    picture = image[..., :3].permute(0, 3, 1, 2).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-    bad = [str(frame) for frame in range(len(picture)) if not torch.isfinite(picture[frame]).all()]
-    if bad:
-        shown = ", ".join(bad[:5]) + (", …" if len(bad) > 5 else "")
-        raise UserError(
-            f"The input '{name}' holds values that are no numbers (NaN or infinite) in frame {shown}. "
-            "Look for the node before this one that makes them."
-        )
-    return picture.expand(-1, 3, -1, -1).contiguous().clamp_(0, 1)
+# Values out ----------------------------------------------------------------------------------------------------------
 
 
 def picture_out(picture: Tensor) -> Tensor:
     """[B, 3, H, W] RGB -> IMAGE [B, H, W, 3] float32 0…1, detached, contiguous, where the host keeps its values."""
     return _out(picture.detach().permute(0, 2, 3, 1)).clamp_(0, 1)
-
-
-def mask_in(mask: Tensor, size: tuple[int, int] | None = None, name: str = "mask") -> Tensor:
-    """MASK [B, H, W] or [H, W] -> a copy [B, 1, H, W] float32 0…1, resized to `size` (H, W) where given."""
-    if not isinstance(mask, Tensor) or mask.dim() not in (2, 3) or 0 in mask.shape:
-        found = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise UserError(f"The input '{name}' should hold masks [B, H, W], but holds {found}.")
-    found = mask.reshape(-1, 1, *mask.shape[-2:]).to(torch.float32, copy=True)
-    if not torch.isfinite(found).all():
-        raise UserError(f"The input '{name}' holds values that are no numbers (NaN or infinite).")
-    if size is not None and tuple(found.shape[-2:]) != tuple(size):
-        found = nn.functional.interpolate(found, size, mode="bilinear", antialias=True)
-    return found.clamp_(0, 1)
 
 
 def mask_out(mask: Tensor) -> Tensor:
@@ -141,38 +112,6 @@ def mesh_out(mesh: Mesh) -> Any:
     found.vertex_colors = None if mesh.colours is None else _out(mesh.colours.detach())[None].clamp_(0, 1)
     found.texture = None if mesh.texture is None else picture_out(mesh.texture[None])
     found.normals = None if mesh.normals is None else _out(mesh.normals.detach())[None]
-    return found
-
-
-def mesh_in(mesh: Any) -> list[Mesh]:
-    """MESH -> its meshes; attributes that it lacks, or that an older host never sets, are None.
-
-    UserError for another shape, or for attributes that do not belong to the vertices.
-    """
-    vertices, faces = mesh.vertices, mesh.faces
-    batch = {len(vertices), len(faces)} if vertices.dim() == faces.dim() == 3 else set()
-    if len(batch) != 1 or 0 in batch or vertices.shape[2] != 3 or faces.shape[2] != 3:
-        raise UserError(
-            "A mesh should hold vertices [B, V, 3] and triangles [B, F, 3], B at least 1, "
-            f"but holds {list(vertices.shape)} and {list(faces.shape)}."
-        )
-    parts = {name: getattr(mesh, name, None) for name in ("uvs", "vertex_colors", "normals", "texture")}
-    for name, values in parts.items():
-        if values is not None and len(values) != len(vertices):
-            raise UserError(f"A mesh of {len(vertices)} has {len(values)} {name}; expected one each.")
-    found = []
-    for index in range(len(vertices)):
-        uv, colours, normals, texture = (None if v is None else _out(v[index]) for v in parts.values())
-        found.append(
-            Mesh(
-                vertices=_out(vertices[index]),
-                faces=faces[index].cpu().long(),
-                uv=None if uv is None else torch.stack([uv[:, 0], 1 - uv[:, 1]], 1),
-                colours=None if colours is None else colours[:, :3].contiguous(),
-                normals=normals,
-                texture=None if texture is None else texture[..., :3].permute(2, 0, 1).contiguous(),
-            )
-        )
     return found
 
 
@@ -279,13 +218,13 @@ class Watch:
     """What `core` calls once a step: shows progress and the live picture, and raises when somebody pressed Cancel.
 
     Whatever it raises must pass through the caller. Calls are cheap: progress is sent at most 20 times a second,
-    pictures twice; the last step always.
+    pictures twice, and more rarely where they take long; the last step always.
     """
 
     def __init__(self, total: int) -> None:
         self.total, self.loss = total, None
         self._bar = _utils.ProgressBar(total)
-        self._updated = self._shown = float("-inf")
+        self._updated = self._show_again = float("-inf")
 
     def __call__(
         self, step: int, total: int | None = None, loss: float | None = None, preview: Preview | None = None
@@ -296,10 +235,11 @@ class Watch:
         self.loss = loss
         now, last = time.monotonic(), step >= total
         picture = None
-        if preview is not None and (last or now - self._shown >= PREVIEW_SECONDS):
+        if SHOWS_PICTURES and preview is not None and (last or now >= self._show_again):
             made = preview()
             picture = None if made is None else ("JPEG", _small_picture(made), PREVIEW_SIDE)
-            self._shown = time.monotonic()
+            done = time.monotonic()
+            self._show_again = done + max(PREVIEW_SECONDS, (done - now) / PREVIEW_SHARE)
         if last or picture is not None or now - self._updated >= UPDATE_SECONDS:
             self._bar.update_absolute(step, total, picture)
             self._updated = now

@@ -226,7 +226,8 @@ def test_progress_is_throttled_but_the_last_step_always_comes(messages):
     assert len(messages) < 100  # 10,000 cheap steps take well under five seconds
 
 
-def test_the_live_picture_is_made_only_when_shown_and_is_small(messages):
+def test_the_live_picture_is_made_only_when_shown_and_is_small(messages, monkeypatch):
+    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
     made = []
 
     def preview():
@@ -242,7 +243,29 @@ def test_the_live_picture_is_made_only_when_shown_and_is_small(messages):
     assert kind == "JPEG" and max(image.size) == side == host.PREVIEW_SIDE and image.size == (341, 512)
 
 
-def test_a_preview_may_have_nothing_to_show(messages):
+def test_slow_pictures_take_a_small_part_of_the_time(monkeypatch):
+    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
+    now, made = [0.0], []
+    monkeypatch.setattr(host.time, "monotonic", lambda: now[0])
+
+    def preview():
+        made.append(1)
+        now[0] += 2.0
+
+    with host.working(1000) as watch:
+        for step in range(1, 1001):
+            now[0] += 0.1
+            watch(step, 1000, 0.5, preview)
+    assert len(made) == 6  # at the start, every twenty seconds of the hundred, and at the end
+
+
+def test_no_pictures_are_made_where_none_are_shown():
+    with host.working(1) as watch:
+        watch(1, 1, 0.5, lambda: pytest.fail("nobody sees it"))
+
+
+def test_a_preview_may_have_nothing_to_show(messages, monkeypatch):
+    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
     with host.working(1) as watch:
         watch(1, 1, None, lambda: None)
     assert messages == [(1, 1, None)]
