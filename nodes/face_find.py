@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.face import alignment, detect, marks, points_text
+from ..core.face.crop import Crop, paste, take
 from ..core.face.landmarks import MISSING, WHICH, Face, Missing, Which, choose, convert, from_core_payload, move
 from ..core.types import Landmarks
 from . import host
@@ -185,7 +186,7 @@ class AlignFace(io.ComfyNode):
         pictures = host.picture_in(image)
         require_same_pictures(pictures, landmarks)
         crop = alignment.align(landmarks, kind, size or None)
-        faces = alignment.take(pictures, crop)
+        faces = take(pictures, crop)
         return io.NodeOutput(host.picture_out(faces), crop, move(landmarks, crop.matrices, crop.size))
 
 
@@ -228,10 +229,10 @@ class PasteFace(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image: Tensor, face: Tensor, crop: alignment.Crop, feather: float, mask: Tensor | None = None
+        cls, image: Tensor, face: Tensor, crop: Crop, feather: float, mask: Tensor | None = None
     ) -> io.NodeOutput:
         shape = None if mask is None else host.mask_in(mask)
-        pasted, cover = alignment.paste(host.picture_in(image), host.picture_in(face, "face"), crop, feather, shape)
+        pasted, cover = paste(host.picture_in(image), host.picture_in(face, "face"), crop, feather, shape)
         return io.NodeOutput(host.picture_out(pasted), host.mask_out(cover))
 
 

@@ -11,7 +11,7 @@ from ..core.face.mesh import TEXTURE_SIZE, to_mesh
 from ..core.face.model import FaceModel
 from ..core.face.render import MODES, RenderSettings, overlay, render
 from ..core.methods.fit import TEXTURES, FitSettings, fit, fit_steps
-from ..core.types import FaceParams, Landmarks
+from ..core.types import FaceParams, Landmarks, common_batch
 from . import host
 from .host import io
 
@@ -22,6 +22,8 @@ LARGEST_SIDE = 4096
 LARGEST_TEXTURE = 4096
 """Texels along a side."""
 MOST_STEPS = 2000
+THINNEST = 1e-6
+"""Coverage below which a colour is not divided by it any further."""
 
 
 class Fit3dmm(io.ComfyNode):
@@ -167,11 +169,15 @@ class Fit3dmm(io.ComfyNode):
             given = host.fresh((pictures, landmarks, start, allowed))
             result = fit(given[0], given[1], host.fresh(face_model), settings, watch, given[2], given[3])
             params = result.params.map(Tensor.detach)
-            with torch.no_grad():
-                drawn = overlay(given[0].to(params.angles.device), render(face_model, params))
-        drawn = host.picture_out(drawn)
+        with host.memory(face_model) as device:
+            drawn = torch.cat(
+                [
+                    overlay(pictures[chunk].to(device), render(face_model, params[chunk].to(device))).cpu()
+                    for chunk in _chunks(len(params))
+                ]
+            )
         report = f"{face_model.layout}: {result.report}"
-        return io.NodeOutput(params.to("cpu"), drawn, report, ui=host.show_text(report))
+        return io.NodeOutput(params.to("cpu"), host.picture_out(drawn), report, ui=host.show_text(report))
 
 
 class RenderFace(io.ComfyNode):
@@ -256,17 +262,24 @@ class RenderFace(io.ComfyNode):
         params = face_model.check(face_params)
         behind = host.picture_in(picture, "picture") if picture is not None and background == PICTURE else None
         size = _size(params, height, behind)
-        with host.memory(face_model) as device:
-            drawn = render(face_model, params.to(device), RenderSettings(mode=mode, supersample=supersample), size)
-            if behind is None:
-                behind = _rgb(colour).to(device)[None, :, None, None].expand(-1, -1, *size)
-            alpha = drawn.alpha * opacity
-            if background == TRANSPARENT:
-                straight = drawn.colour / drawn.alpha.clamp(min=1e-6)
-                image = torch.cat([straight, alpha], dim=1)
-            else:
-                image = overlay(_resized(behind.to(device), size), drawn, opacity)
-        return io.NodeOutput(host.picture_out(image), host.mask_out(alpha))
+        settings = RenderSettings(mode=mode, supersample=supersample)
+        if behind is None:
+            behind = _rgb(colour)[None, :, None, None].expand(-1, -1, *size)
+        frames = common_batch(pictures=len(behind), faces=len(params))
+        params = params if len(params) == frames else params[torch.zeros(frames, dtype=torch.int64)]
+        images, masks = [], []
+        with host.memory(face_model) as device, host.working(frames) as watch:
+            for chunk in _chunks(frames):
+                drawn = render(face_model, params[chunk].to(device), settings, size)
+                masks.append((drawn.alpha * opacity).cpu())
+                if background == TRANSPARENT:
+                    straight = drawn.colour / drawn.alpha.clamp(min=THINNEST)
+                    images.append(torch.cat([straight.cpu(), masks[-1]], dim=1))
+                else:
+                    under = behind if len(behind) == 1 else behind[chunk]
+                    images.append(overlay(_resized(under, size).to(device), drawn, opacity).cpu())
+                watch(min(chunk.stop, frames), preview=lambda: images[-1][:1, :3])
+        return io.NodeOutput(host.picture_out(torch.cat(images)), host.mask_out(torch.cat(masks)))
 
 
 class FaceMesh(io.ComfyNode):
@@ -311,6 +324,12 @@ class FaceMesh(io.ComfyNode):
         with host.memory(face_model) as device:
             mesh = to_mesh(face_model, face_params[frame - 1 : frame].to(device), texture_size, posed)
         return io.NodeOutput(host.mesh_out(mesh))
+
+
+def _chunks(frames: int) -> list[slice]:
+    """Frames that are drawn at once, so that memory beyond the result does not grow with a clip."""
+    step = RenderSettings.frames_at_once
+    return [slice(first, first + step) for first in range(0, frames, step)]
 
 
 def _size(params: FaceParams, height: int, behind: Tensor | None) -> tuple[int, int]:

@@ -1,8 +1,7 @@
-"""Crops: the face brought to where a network expects it, and the result pasted back.
+"""Where published networks expect a face: five alignments, each a function from landmarks to a `Crop`.
 
-Five published alignments, each a function from landmarks to a `Crop`. A crop is one or two affine stages with the
-resampling filter its authors used; the picture side of a matrix is a picture's pixels, the other side the crop's, both
-continuous as in `core.types`. Authors who count pixel centres as whole numbers are met half a pixel further on.
+Coordinates are continuous, as in `core.types`; authors who count pixel centres as whole numbers are met half a pixel
+further on. Rounding and filters are the authors' too.
 
 Frames without a face (NaN points) take the crop of the nearest frame that has one, so that a clip keeps its length.
 """
@@ -10,7 +9,7 @@ Frames without a face (NaN points) take the crop of the nearest frame that has o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import UserError
-from ..types import Landmarks, common_batch
+from ..types import Landmarks
+from .crop import Crop, Stage
 from .landmarks import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE, convert_points
-from .resampling import Filter, warp
+from .resampling import Filter
 
 STANDARD_FIVE = (
     (-0.31148657, 0.29036078, 0.13377953),
@@ -55,82 +55,11 @@ Kind = Literal["FFHQ", "Deep3D", "EG3D", "ArcFace", "DECA"]
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
-    """One affine resampling. matrices: [B or 1, 3, 3] float64, old pixels -> new. size: (H, W) of the new picture."""
-
-    matrices: Tensor
-    size: tuple[int, int]
-    filter: Filter
-
-
-@dataclass(frozen=True, eq=False)
-class Crop:
-    """How B crops were taken from B pictures, so that they can be put back.
-
-    kind: name of the alignment. stages: in order. picture_size: (H, W) of the pictures.
-    """
-
-    kind: str
-    stages: tuple[Stage, ...]
-    picture_size: tuple[int, int]
-
-    def __len__(self) -> int:
-        return max(stage.matrices.shape[0] for stage in self.stages)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the crop."""
-        return self.stages[-1].size
-
-    @property
-    def matrices(self) -> Tensor:
-        """[B, 3, 3] float64: picture pixels -> crop pixels."""
-        product = self.stages[0].matrices
-        for stage in self.stages[1:]:
-            product = stage.matrices @ product
-        return product
-
-    def resized(self, size: tuple[int, int]) -> Crop:
-        """The same region for crops of another size (H, W), such as what a network made of them."""
-        last = self.stages[-1]
-        ratio = torch.diag(last.matrices.new_tensor([size[1] / last.size[1], size[0] / last.size[0], 1.0]))
-        return replace(self, stages=(*self.stages[:-1], Stage(ratio @ last.matrices, size, last.filter)))
-
-
-@dataclass(frozen=True, eq=False)
 class PosFit:
     """Scaled orthographic pose of five points. scale: [B] pixels a unit. translation: [B, 2] pixels, y up."""
 
     scale: Tensor
     translation: Tensor
-
-
-def take(pictures: Tensor, crop: Crop) -> Tensor:
-    """Pictures [B or 1, 3, H, W] -> crops [B, 3, h, w] of the same dtype, differentiable in the pictures."""
-    _require_size(pictures, crop)
-    common_batch(pictures=len(pictures), landmarks=len(crop))
-    for stage in crop.stages:
-        pictures = warp(pictures, stage.matrices, stage.size, stage.filter)
-    return pictures
-
-
-def paste(
-    pictures: Tensor, patches: Tensor, crop: Crop, feather: float = 0.1, mask: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Puts crops back where they came from -> (pictures [B, 3, H, W], mask [B, 1, H, W] 0…1 of what was replaced).
-
-    patches: [B or 1, 3, h, w] of any size, the region of the crop. feather: width of the soft edge as a share of the
-    crop's side, 0…0.5; 0 is a hard edge. mask: [B or 1, 1, h', w'] 0…1 over the crop, multiplied onto the soft edge.
-    """
-    common_batch(pictures=len(pictures), crops=len(patches), alignment=len(crop), mask=1 if mask is None else len(mask))
-    _require_size(pictures, crop)
-    inverse = torch.linalg.inv(crop.resized(tuple(patches.shape[-2:])).matrices)
-    back = warp(patches, inverse, crop.picture_size, "antialiased edge")
-    cover = _soft_edge(crop, feather).to(patches)
-    if mask is not None:
-        over = torch.linalg.inv(crop.resized(tuple(mask.shape[-2:])).matrices)
-        cover = cover * warp(mask.to(patches), over, crop.picture_size, "antialiased edge")
-    return pictures + (back - pictures) * cover, cover.expand(max(len(pictures), len(back)), -1, -1, -1)
 
 
 def align(landmarks: Landmarks, kind: Kind, size: int | None = None) -> Crop:
@@ -301,14 +230,6 @@ def _pos_stage(landmarks: Landmarks, size: int, scale: float) -> Stage:
     return Stage(_affine(linear, -corner), (size, size), "bicubic")
 
 
-def _require_size(pictures: Tensor, crop: Crop) -> None:
-    if tuple(pictures.shape[-2:]) != tuple(crop.picture_size):
-        raise UserError(
-            f"This crop belongs to pictures of {_named(crop.picture_size)}, these have {_named(pictures.shape[-2:])}. "
-            "Connect the pictures whose landmarks were aligned."
-        )
-
-
 def _single(kind: str, matrices: Tensor, size: int, filter: Filter, landmarks: Landmarks) -> Crop:
     return Crop(kind, (Stage(_require_area(matrices), (size, size), filter),), landmarks.size)
 
@@ -352,26 +273,6 @@ def _from_centres(matrices: Tensor) -> Tensor:
     """A matrix between pictures whose pixel centres are whole numbers -> one between continuous coordinates."""
     shift = matrices.new_tensor([[1.0, 0.0, CENTRE], [0.0, 1.0, CENTRE], [0.0, 0.0, 1.0]])
     return shift @ matrices @ torch.linalg.inv(shift)
-
-
-def _soft_edge(crop: Crop, feather: float) -> Tensor:
-    """[B, 1, H, W] over the picture: 1 inside the crop, falling smoothly to 0 at its edge within `feather` sides."""
-    if not 0 <= feather <= 0.5:
-        raise UserError(f"The soft edge's width is a share of the crop's side between 0 and 0.5; got {feather}.")
-    height, width = crop.picture_size
-    rows, columns = torch.meshgrid(torch.arange(height) + CENTRE, torch.arange(width) + CENTRE, indexing="ij")
-    pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).double()
-    inside = torch.einsum("bij,hwj->bhwi", crop.matrices[:, :2], pixels)
-    inside = inside / inside.new_tensor([crop.size[1], crop.size[0]])
-    depth = torch.minimum(inside, 1 - inside).amin(-1)[:, None]
-    if feather == 0:
-        return (depth >= 0).double()
-    step = (depth / feather).clamp(0, 1)
-    return step * step * (3 - 2 * step)
-
-
-def _named(size: tuple[int, ...]) -> str:
-    return f"{size[1]} × {size[0]} pixels"
 
 
 ALIGNMENTS: dict[str, Callable[..., Crop]] = {

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face import alignment
+from portrait_rig.core.face import crop as crops
 from portrait_rig.core.face.landmarks import convert, move
 from portrait_rig.core.face.resampling import warp
 from portrait_rig.core.types import Landmarks
@@ -49,7 +50,7 @@ def smooth(frames: int = 1, size=SIZE) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_moved_landmarks_lie_on_the_same_picture_content(kind):
     crop = alignment.align(face68(turn=0.2), kind, 256)
-    crops = alignment.take(smooth(), crop)
+    taken = crops.take(smooth(), crop)
     inner = slice(17, 68)  # the jaw may lie outside of the tight crops
     there = move(face68(turn=0.2), crop.matrices, crop.size)
 
@@ -59,7 +60,7 @@ def test_moved_landmarks_lie_on_the_same_picture_content(kind):
         return torch.nn.functional.grid_sample(picture, grid, align_corners=False)[:, :, 0]
 
     inside = ((there.points[:, inner] > 1) & (there.points[:, inner] < 255)).all(-1)[:, None].expand(-1, 3, -1)
-    difference = (look(crops, there) - look(smooth(), face68(turn=0.2))).abs()[inside]
+    difference = (look(taken, there) - look(smooth(), face68(turn=0.2))).abs()[inside]
     assert inside.sum() >= 3 * 40
     assert difference.max() < 0.01  # measured 0.0035: half a pixel off would give 0.008 and more at this scale
 
@@ -68,7 +69,7 @@ def test_half_a_pixel_off_would_be_noticed():
     crop = alignment.align(face68(), "FFHQ", 64)
     shift = torch.eye(3, dtype=torch.float64)[None]
     shift[:, :2, 2] = 0.5
-    ours = alignment.take(smooth(), crop)
+    ours = crops.take(smooth(), crop)
     off = warp(smooth(), shift @ crop.matrices, crop.size, "antialiased mirror")
     assert (ours - off).abs().max() > 0.01
 
@@ -102,7 +103,7 @@ def test_ffhq_crop_looks_like_the_authors():
     case = insetgan_crops()
     picture = case.expected["body_uint8"].permute(2, 0, 1)[None].float() / 255
     marks = Landmarks(case.given["landmarks_0"][None].float() + 0.5, torch.ones(1), tuple(picture.shape[-2:]))
-    ours = alignment.take(picture, alignment.ffhq(marks, case.config["out"]))
+    ours = crops.take(picture, alignment.ffhq(marks, case.config["out"]))
     theirs = case.expected["projector_aligned_0"].permute(2, 0, 1)[None].float() / 255
     assert (ours - theirs).abs().mean() < 0.02  # measured 0.0133: they shrink by Lanczos, we average bilinear samples
 
@@ -111,10 +112,10 @@ def test_ffhq_crop_looks_like_the_authors():
 def test_a_batch_is_its_frames(kind):
     both = Landmarks(torch.cat([face68(turn=0.1).points, face68(scale=30).points]), torch.ones(2), SIZE)
     pictures = torch.cat([smooth(), 1 - smooth()])
-    together = alignment.take(pictures, alignment.align(both, kind))
+    together = crops.take(pictures, alignment.align(both, kind))
     for index in range(2):
         one = Landmarks(both.points[index : index + 1], torch.ones(1), SIZE)
-        alone = alignment.take(pictures[index : index + 1], alignment.align(one, kind))
+        alone = crops.take(pictures[index : index + 1], alignment.align(one, kind))
         assert torch.allclose(together[index : index + 1], alone, atol=2e-3)  # a batch shares its number of samples
 
 
@@ -226,14 +227,24 @@ def test_empty_batches(filter):
     assert warp(torch.zeros(0, 3, 8, 8), torch.eye(3)[None].double(), (4, 4), filter).shape == (0, 3, 4, 4)
 
 
+def test_long_clips_are_worked_on_in_chunks(monkeypatch):
+    points = face68(11).points + torch.arange(11.0)[:, None, None]
+    crop = alignment.align(Landmarks(points, torch.ones(11), SIZE), "EG3D", 32)
+    pictures, patches, mask = smooth(11) * torch.linspace(0.5, 1, 11)[:, None, None, None], smooth(11, (9, 9)), smooth()
+    at_once = crops.take(pictures, crop), *crops.paste(pictures, patches, crop, 0.1, mask[:, :1])
+    monkeypatch.setattr(crops, "FRAMES_AT_ONCE", 4)
+    in_turn = crops.take(pictures, crop), *crops.paste(pictures, patches, crop, 0.1, mask[:, :1])
+    assert all(torch.equal(a, b) and len(a) == 11 for a, b in zip(at_once, in_turn, strict=True))
+
+
 def test_one_picture_with_many_crops():
     crop = alignment.align(face68(3), "FFHQ", 32)
-    assert alignment.take(smooth(), crop).shape == (3, 3, 32, 32)
+    assert crops.take(smooth(), crop).shape == (3, 3, 32, 32)
 
 
 def test_a_crop_of_other_pictures_is_refused():
     with pytest.raises(UserError, match="240 × 180 pixels, these have 64 × 32 pixels"):
-        alignment.take(torch.zeros(1, 3, 32, 64), alignment.align(face68(), "FFHQ"))
+        crops.take(torch.zeros(1, 3, 32, 64), alignment.align(face68(), "FFHQ"))
 
 
 # Paste
@@ -243,7 +254,7 @@ def test_a_crop_of_other_pictures_is_refused():
 def test_paste_restores_the_picture(kind):
     crop = alignment.align(face68(2, turn=0.15), kind, 256)
     pictures = smooth(2)
-    restored, mask = alignment.paste(pictures, alignment.take(pictures, crop), crop, feather=0.1)
+    restored, mask = crops.paste(pictures, crops.take(pictures, crop), crop, feather=0.1)
     assert (restored - pictures).abs().max() < 0.03  # measured 0.011: a smooth picture, resampled twice
     assert 0.02 < mask.mean() < 1
     assert mask.max() == 1 or kind in ("FFHQ", "EG3D")
@@ -251,7 +262,7 @@ def test_paste_restores_the_picture(kind):
 
 def test_paste_changes_only_the_crop():
     crop = alignment.align(face68(), "ArcFace", 64)
-    changed, mask = alignment.paste(smooth(), torch.ones(1, 3, 64, 64), crop, feather=0.05)
+    changed, mask = crops.paste(smooth(), torch.ones(1, 3, 64, 64), crop, feather=0.05)
     outside = (mask == 0).expand(-1, 3, -1, -1)
     assert outside.any()
     assert torch.equal(changed[outside], smooth()[outside])
@@ -260,37 +271,37 @@ def test_paste_changes_only_the_crop():
 
 def test_paste_takes_crops_of_another_size_and_a_mask():
     crop = alignment.align(face68(), "FFHQ", 64)
-    patch = torch.nn.functional.interpolate(alignment.take(smooth(), crop), scale_factor=2, mode="bilinear")
+    patch = torch.nn.functional.interpolate(crops.take(smooth(), crop), scale_factor=2, mode="bilinear")
     half = torch.zeros(1, 1, 16, 16)
     half[..., :8] = 1
-    _, mask = alignment.paste(smooth(), patch, crop, 0.0, half)
-    whole = alignment.paste(smooth(), patch, crop, 0.0)[1]
+    _, mask = crops.paste(smooth(), patch, crop, 0.0, half)
+    whole = crops.paste(smooth(), patch, crop, 0.0)[1]
     assert 0.4 < mask.sum() / whole.sum() < 0.65
 
 
 def test_a_hard_edge_is_hard():
     crop = alignment.align(face68(), "ArcFace", 64)
-    assert set(alignment.paste(smooth(), torch.zeros(1, 3, 64, 64), crop, 0.0)[1].unique().tolist()) == {0.0, 1.0}
+    assert set(crops.paste(smooth(), torch.zeros(1, 3, 64, 64), crop, 0.0)[1].unique().tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("feather", [-0.1, 0.6, math.nan])
 def test_a_soft_edge_out_of_range_is_refused(feather):
     crop = alignment.align(face68(), "ArcFace", 64)
     with pytest.raises(UserError, match=r"between 0 and 0\.5"):
-        alignment.paste(smooth(), torch.zeros(1, 3, 64, 64), crop, feather)
+        crops.paste(smooth(), torch.zeros(1, 3, 64, 64), crop, feather)
 
 
 def test_paste_refuses_other_numbers_of_frames():
     crop = alignment.align(face68(2), "ArcFace", 64)
     with pytest.raises(UserError, match="pictures: 3, crops: 2"):
-        alignment.paste(smooth(3), torch.zeros(2, 3, 64, 64), crop)
+        crops.paste(smooth(3), torch.zeros(2, 3, 64, 64), crop)
 
 
 def test_inputs_stay_as_they_were():
     picture, marks = smooth(), face68()
     before = picture.clone(), marks.points.clone()
     crop = alignment.align(marks, "FFHQ", 32)
-    alignment.paste(picture, torch.ones(1, 3, 32, 32), crop)
+    crops.paste(picture, torch.ones(1, 3, 32, 32), crop)
     assert torch.equal(picture, before[0]) and torch.equal(marks.points, before[1])
 
 
@@ -298,4 +309,4 @@ def test_everything_runs_in_inference_mode():
     with torch.inference_mode():
         for kind in KINDS:
             crop = alignment.align(face68(), kind, 32)
-            alignment.paste(smooth(), alignment.take(smooth(), crop), crop)
+            crops.paste(smooth(), crops.take(smooth(), crop), crop)

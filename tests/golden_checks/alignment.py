@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 from goldens import Case, Comparison
 from portrait_rig.core.face import alignment
+from portrait_rig.core.face import crop as crops
 from portrait_rig.core.face.landmarks import convert_points
 from portrait_rig.core.face.resampling import warp
 from portrait_rig.core.types import Landmarks
@@ -48,7 +49,7 @@ def _deep3d(image: Tensor, points68: Tensor, size: int, scale: float) -> dict[st
         "pos_s": fit.scale,
         "trans_params": _params(fit, image, scale),
         "trans_params5": _params(alignment.pos_of(five), image, scale),
-        "crop": _bytes(alignment.take(_picture(image), alignment.deep3d(marks, size, scale))),
+        "crop": _bytes(crops.take(_picture(image), alignment.deep3d(marks, size, scale))),
         "landmarks_crop": points[0],
         "norm_matrix": _to_centres(face.matrices)[0, :2],
     }
@@ -63,10 +64,10 @@ def check_eg3d(case: Case) -> Iterable[Comparison]:
     yield Comparison(
         "landmarks_aligned", alignment.deep3d_points(marks, first, scale)[0], case.expected["landmarks_aligned"]
     )
-    aligned = alignment.take(_picture(image), alignment.deep3d(marks, first, scale))
+    aligned = crops.take(_picture(image), alignment.deep3d(marks, first, scale))
     yield Comparison("aligned_u8", _bytes(aligned), case.expected["aligned_u8"], ONE_RESIZE, absolute=True)
     crop = alignment.eg3d(marks, config["output_size"], first=first, scale=scale, centre=centre)
-    cropped = alignment.take(_picture(image), crop)
+    cropped = crops.take(_picture(image), crop)
     yield Comparison("cropped_u8", _bytes(cropped), case.expected["cropped_u8"], TWO_RESIZES, absolute=True)
 
 
