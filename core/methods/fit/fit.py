@@ -125,8 +125,8 @@ def _checked(pictures: Tensor | None, landmarks: Landmarks, mask: Tensor | None,
     landmarks = convert(landmarks, MARKUP)
     if not landmarks.found.any():
         raise UserError(
-            f"None of the {len(landmarks)} frames holds a face, so there is nothing to fit. Use pictures that show one, "
-            "or give its points as text."
+            f"None of the {len(landmarks)} frames holds a face, so there is nothing to fit. Use pictures that show "
+            "one, or give its points as text."
         )
     if pictures is None:
         return landmarks
@@ -134,8 +134,8 @@ def _checked(pictures: Tensor | None, landmarks: Landmarks, mask: Tensor | None,
         raise UserError(f"A fit needs pictures of shape [frames, 3, height, width]; got {list(pictures.shape)}.")
     if len(pictures) != len(landmarks):
         raise UserError(
-            f"There are {len(pictures)} pictures and landmarks of {len(landmarks)} frames. Find the landmarks in the same "
-            "pictures that are fitted."
+            f"There are {len(pictures)} pictures and landmarks of {len(landmarks)} frames. Find the landmarks in the "
+            "same pictures that are fitted."
         )
     if not torch.isfinite(pictures).all():
         raise UserError("The pictures hold values that are no numbers (NaN or infinite), so nothing can be compared.")

@@ -1,4 +1,4 @@
-"""Frames of a clip: joining chunks, filling frames without a face, smoothing over time, and one progress for all of it."""
+"""Frames of a clip: chunks joined, frames without a face filled in, smoothing over time, one progress for all of it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _unwrapped(angles: Tensor) -> Tensor:
 
 
 def _whittaker(values: Tensor, stiffness: float) -> Tensor:
-    """[T, ...] -> the same, solving (1 + λ DᵀD) x = values with D the second difference; its matrix has five diagonals."""
+    """[T, ...] -> the same, solving (1 + λ DᵀD) x = values with D the second difference: a band of five diagonals."""
     count = len(values)
     bands = torch.zeros(3, count, dtype=torch.float64)
     for offset, weight in enumerate((1.0, -2.0, 1.0)):

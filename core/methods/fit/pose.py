@@ -22,7 +22,7 @@ LEAST_SPREAD = 1e-4
 
 
 def closed_form_pose(shape: Tensor, points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
-    """shape: [N, 3] model space. points: [B, N, 2] pixels. Returns angles and translation, [B, 3] each.
+    """Angles and translation, [B, 3] each, for `shape` [N, 3] in model space and `points` [B, N, 2] in pixels.
 
     The projection is taken as parallel; over the depth of a face the difference is a few hundredths. UserError where a
     frame's points span no area.

@@ -14,8 +14,8 @@ from .gauss_newton import Prior
 
 IDENTITY_RIDGE = 0.25
 """Cost of one squared standard deviation in squared landmark noises. 1 would be the plain posterior; chosen below it on
-seven portraits, since landmark finders and models disagree on where a landmark is, which identity rather than expression
-should take up (see benchmarks/fit.md)."""
+seven portraits, since landmark finders and models disagree on where a landmark lies, and identity rather than
+expression should take that up (see benchmarks/fit.md)."""
 EXPRESSION_SLOPE, EXPRESSION_RIDGE = 4.0, 0.5
 """Cost of a blendshape at full strength, and of its square. Chosen as above."""
 JOINT_RIDGE = 4.0
@@ -23,8 +23,8 @@ JOINT_RIDGE = 4.0
 FITTED_JOINTS = ("jaw",)
 """A neck turns like the whole head and eyes move no landmark, so neither can be told from 68 points."""
 UNSEEN_EXPRESSIONS = ("eyeLook", "cheekPuff")
-"""Beginnings of ARKit's names for what 68 landmarks do not show. A gaze drags the lids along, full cheeks the corners of
-the mouth, by up to 7 and 4 % of the eye distance (ICT-FaceKit); a fit that may use them looks aside to move a lid."""
+"""Beginnings of ARKit's names for what 68 landmarks do not show. A gaze drags the lids along, full cheeks the corners
+of the mouth, by up to 7 and 4 % of the eye distance (ICT-FaceKit); a fit that may looks aside to move a lid."""
 
 
 def landmark_priors(model: FaceModel) -> dict[str, Prior]:

@@ -10,8 +10,10 @@ from ...face.camera import DEFAULT_FIELD_OF_VIEW
 
 Texture = Literal["auto", "photograph", "model"]
 TEXTURES: tuple[Texture, ...] = ("auto", "photograph", "model")
-"""Where a result's colours come from: unwrapped from the photograph, or the model's own; 'auto' takes the photograph for a
-model without albedo directions."""
+"""Where a result's colours come from: unwrapped from the photograph, or the model's own; 'auto' takes the photograph
+for a model without albedo directions."""
+MOST_PIXELS = 4096
+"""Along a side; more would fill the memory of most machines."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,8 @@ class FitSettings:
         for name, low in (("pixel_size", 32), ("texture_size", 16)):
             if not low <= getattr(self, name) <= MOST_PIXELS:
                 raise UserError(
-                    f"A fit's {name.replace('_', ' ')} must lie within {low} and {MOST_PIXELS}; got {getattr(self, name)}."
+                    f"A fit's {name.replace('_', ' ')} must lie within {low} and {MOST_PIXELS}; "
+                    f"got {getattr(self, name)}."
                 )
         if not self.landmark_noise > 0:
             raise UserError(f"A fit's landmark noise must be above 0; got {self.landmark_noise:g}.")
-
-
-MOST_PIXELS = 4096

@@ -1,13 +1,13 @@
 """A face's own texture out of its photograph, complete enough to be turned.
 
-Every texel looks up where it stands in the photograph and takes the colour there, divided by the light that falls on it.
+Every texel looks up where it stands in the photograph and takes the colour there, divided by the light on it.
 What the camera did not see comes from the other half of the face where that was seen, else it is spread over the mesh
 from its surroundings, so that there are neither holes nor seams.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,10 +29,14 @@ LARGEST_DEPTH_MAP = 768
 """Pixels along the longer side at which it is settled what hides what."""
 DEPTH_TOLERANCE = 0.01
 """Part of the head's height that a point may lie behind the nearest surface and still count as on it."""
-GRAZING, FACING = 0.15, 0.5
-"""Cosines between normal and viewer: seen too slantingly to say anything, and seen well; in between it counts partly."""
-DARKEST = 0.25
-"""Part of the mean shading below which a colour is not divided further: noise would be blown up."""
+GRAZING, FACING = 0.25, 0.65
+"""Cosines between normal and viewer: too slanting to say anything, and seen well; in between a point counts partly."""
+DARKEST = 0.4
+"""Part of the face's mean brightness of shading below which colours are not divided: noise would be blown up."""
+MOST_TINT = 1.1
+"""Factor by which the light's tint may change over a face for the division; beyond it shadows turn blue and purple."""
+LEAST_SHADING = 0.05
+"""Of a face that lies in the dark altogether."""
 MIRROR_TOLERANCE = 0.005
 """Part of the head's height by which a vertex and its mirror image may miss each other."""
 FEATHER = 12
@@ -59,26 +63,12 @@ def unwrap(
     together = settings.share_identity and len(params) > 1
     if together:
         frames = torch.linspace(0, len(params) - 1, min(settings.chunk, len(params))).round().long()
-    views = (
-        _View.of(pictures[i : i + 1], params[i : i + 1], None if mask is None else mask[i : i + 1] if len(mask) > 1 else mask)
-        for i in frames.tolist()
-    )
+    allowed = torch.ones_like(pictures[:1, :1]) if mask is None else mask
+    allowed = allowed.expand(len(pictures), -1, -1, -1)
+    views = ((pictures[i : i + 1], params[i : i + 1], allowed[i : i + 1]) for i in frames.tolist())
     if together:
-        return _complete(_together([_seen(view, model, layout) for view in views]), model, layout)
-    return torch.cat([_complete(_seen(view, model, layout), model, layout) for view in views])
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """One frame and its photograph. allowed: [1, 1, H, W]."""
-
-    picture: Tensor
-    params: FaceParams
-    allowed: Tensor
-
-    @classmethod
-    def of(cls, picture: Tensor, params: FaceParams, mask: Tensor | None) -> _View:
-        return cls(picture, params, torch.ones_like(picture[:, :1]) if mask is None else mask)
+        return _complete(_together([_seen(*view, model, layout) for view in views]), model, layout)
+    return torch.cat([_complete(_seen(*view, model, layout), model, layout) for view in views])
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +89,16 @@ class _Layout:
     def of(cls, model: FaceModel, size: int) -> _Layout:
         flat = torch.cat([model.uv[:, :1], 1 - model.uv[:, 1:]], 1) * size
         flat = torch.cat([flat, torch.ones_like(flat[:, :1])], 1)[None]
-        texels = rasterise(flat, model.faces.new_tensor(model.uv_faces.tolist()), (size, size), perspective=False)
+        texels = rasterise(flat, model.uv_faces, (size, size), perspective=False)
         mean = _mean(model)
-        place_, twin = cKDTree(mean).query(mean * np.array([-1.0, 1.0, 1.0]))
+        missed_by, twin = cKDTree(mean).query(mean * np.array([-1.0, 1.0, 1.0]))
         device = model.faces.device
         skin = torch.zeros(len(mean), dtype=torch.bool, device=device)
         skin[model.faces[model.skin_region].flatten()] = True
         return cls(
             texels,
             torch.from_numpy(twin).to(device),
-            torch.from_numpy(place_ < MIRROR_TOLERANCE * model.height).to(device),
+            torch.from_numpy(missed_by < MIRROR_TOLERANCE * model.height).to(device),
             _region(model, skin),
             skin,
         )
@@ -125,12 +115,11 @@ class _Seen:
 
 
 @torch.no_grad()
-def _seen(view: _View, model: FaceModel, layout: _Layout) -> _Seen:
-    """What one photograph shows, where need be of the other half of the face."""
-    face = view.params
+def _seen(picture: Tensor, face: FaceParams, allowed: Tensor, model: FaceModel, layout: _Layout) -> _Seen:
+    """What one photograph shows of one frame, where need be of the other half of the face. allowed: [1, 1, H, W]."""
     posed = place(model.vertices(face.identity, face.expression, face.joints), face.angles, face.translation)
     normals = vertex_normals(posed, model.faces)
-    depth, shrink = _depth_map(posed, model, face)
+    depth = _depth_map(posed, model, face)
 
     def look(points: Tensor, facing: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """points, facing: [1, ..., 3] in camera space; share: [1, ..., 1] -> albedo and its weight there."""
@@ -146,10 +135,9 @@ def _seen(view: _View, model: FaceModel, layout: _Layout) -> _Seen:
         hidden = screen[..., 2:] - sampled(depth, "nearest") > DEPTH_TOLERANCE * model.height
         outside = (grid.abs() > 1).any(-1).reshape(*points.shape[:-1], 1)
         sure = ((facing[..., 2:] - GRAZING) / (FACING - GRAZING)).clamp(0, 1)
-        weight = share * sure * ~hidden * ~outside * sampled(view.allowed, "bilinear")
+        weight = share * sure * ~hidden * ~outside * sampled(allowed, "bilinear")
         shading = shade(face.light, facing)
-        shading = torch.maximum(shading, DARKEST * shading.mean(-1, keepdim=True).mean().clamp_min(DARKEST))
-        return (sampled(view.picture, "bilinear") / shading).clamp(0, 1), weight
+        return (sampled(picture, "bilinear") / _bounded(shading, weight)).clamp(0, 1), weight
 
     def texels(attributes: Tensor, corners: Tensor) -> Tensor:
         return interpolate(layout.texels, attributes, corners)
@@ -162,6 +150,16 @@ def _seen(view: _View, model: FaceModel, layout: _Layout) -> _Seen:
     own_vertex = look(posed, normals, region)
     twin_vertex = look(posed[:, layout.mirror], normals[:, layout.mirror], half)
     return _Seen(*_first(own, twin), *_first(own_vertex, twin_vertex))
+
+
+def _bounded(shading: Tensor, weight: Tensor) -> Tensor:
+    """Shading [1, ..., 3], but no darker than DARKEST of its weighted mean and hardly of another tint than that."""
+    flat, share = shading.flatten(1, -2), weight.flatten(1, -2)
+    mean = (flat * share).sum(1) / share.sum(1).clamp_min(torch.finfo(flat.dtype).eps)
+    mean = mean.clamp_min(LEAST_SHADING).reshape(1, *(1,) * (shading.dim() - 2), 3)
+    bright = torch.maximum(shading.mean(-1, keepdim=True), DARKEST * mean.mean(-1, keepdim=True))
+    tint = mean / mean.mean(-1, keepdim=True)
+    return bright * torch.minimum(torch.maximum(shading / bright, tint / MOST_TINT), tint * MOST_TINT)
 
 
 def _first(own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -197,11 +195,11 @@ def _complete(seen: _Seen, model: FaceModel, layout: _Layout) -> Tensor:
 
 
 def _spread(colours: Tensor, weight: Tensor, base: Tensor, model: FaceModel) -> Tensor:
-    """[V, 3]: seen skin stays, unseen skin is as smooth as the mesh lets it be, the rest is `base`.
+    """[V, 3]: what was seen stays, the rest of the same part of the mesh follows it as smoothly as it can.
 
     Solves (Σ edges + HOLD · weight + PULL) x = HOLD · weight · colours + PULL · base; linear, so colours apart.
     """
-    faces = model.faces[model.skin_region].cpu().numpy()
+    faces = model.faces.cpu().numpy()
     count = len(colours)
     ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     links = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
@@ -218,18 +216,18 @@ def _spread(colours: Tensor, weight: Tensor, base: Tensor, model: FaceModel) -> 
     return torch.from_numpy(np.stack(solved, 1)).to(base).clamp(0, 1)
 
 
-def _depth_map(posed: Tensor, model: FaceModel, face: FaceParams) -> tuple[Tensor, float]:
+def _depth_map(posed: Tensor, model: FaceModel, face: FaceParams) -> Tensor:
     """[1, 1, h, w] depth of the nearest surface, inf where there is none, at a reduced size of the picture."""
     height, width = face.camera.size
     shrink = min(1.0, LARGEST_DEPTH_MAP / max(height, width))
     camera = face.camera.resized((max(1, round(height * shrink)), max(1, round(width * shrink))))
     screen = project(camera, posed, face.translation)
     nearest = rasterise(screen, model.faces, camera.size, perspective=camera.perspective)
-    return nearest.depth[:, None], shrink
+    return nearest.depth[:, None]
 
 
 def _region(model: FaceModel, skin: Tensor) -> Tensor:
-    """[V] 0…1: 1 well inside the facial skin and on what is no skin (eyes, teeth), falling to 0 at the skin's border."""
+    """[V] 0…1: 1 well inside the facial skin and on what is no skin (eyes, teeth), falling to 0 at its border."""
     faces = model.faces
     inside = torch.zeros(len(skin), device=faces.device)
     inside[faces[model.face_region].flatten()] = 1.0
