@@ -43,7 +43,7 @@ def build_expressions(head: Head) -> dict[str, Array]:
 
 def lid_opening(head: Head) -> Array:
     """[V, 3] both eyes a little wider, by the sliding of their lids: an identity direction of the lids' own kind."""
-    left = _Fields(head)._lids(-0.10, -0.09)
+    left = _Fields(head)._lids(-0.055, -0.06)
     return left + mirrored(head, left)
 
 

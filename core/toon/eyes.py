@@ -87,7 +87,7 @@ def build_lid_edge(eye: Index, vertices: Array) -> Part:
 
 OVERLAP = 0.050
 """A shut upper lid lies this much further out, in radii, so that a lower lid raised by a smile slides under it."""
-LASH_FLICK = 0.030
+LASH_FLICK = 0.024
 """How far the last lashes reach beyond the outer corner."""
 LASH_START = 2
 """Rim vertex, counted from the outer corner, where the lashes leave the lid."""
@@ -114,7 +114,7 @@ def build_lashes(eye: Index, vertices: Array, drop: float = 0.0) -> Part:
     crest = rim + 0.45 * (above - rim) + 0.003 * out
     edge = 0.5 * (root + crest) + direction * length[:, None]
     rings = np.stack([root, edge, crest], 1)
-    vertices, faces, uv, uv_faces = tube(rings[LASH_START:-1], edge[LASH_START] + LASH_FLICK * np.array([0.90, 0.45 - 0.9 * drop, -0.15]), rings[-1].mean(0))
+    vertices, faces, uv, uv_faces = tube(rings[LASH_START:-1], edge[LASH_START] + LASH_FLICK * np.array([0.90, 0.45 - 0.6 * drop, -0.15]), rings[-1].mean(0))
     return Part("lashes_left", vertices, faces, None, uv, uv_faces)
 
 
@@ -137,7 +137,7 @@ def _towards_line(xy: Array, d: float, upper: float, lower: float) -> Array:
     t = np.clip(dx / OPENING[0], -1.0, 1.0)
     line = field.EYE_CENTRE[1] - CLOSED_DIP * (1.0 - t**2) + CANTHUS_TILT * dx
     above = np.arange(EYE_SEGMENTS) <= EYE_SEGMENTS // 2
-    target = line - np.where(above, 0.008, 0.0) * (1.0 - t**2)  # the upper lid ends just below the lower one's rim
+    target = line - np.where(above, 0.018, 0.0) * (1.0 - t**2)  # the upper lid ends just below the lower one's rim
     corners = np.clip(1.6 * np.abs(np.sin(2.0 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS)), 1e-6, 1.0)
     way = np.where(above, upper, lower * corners ** (1.0 - lower))  # a half-raised lower lid leaves the corners
     part = way * max(1.0 - d / FADE, 0.0) ** 1.3

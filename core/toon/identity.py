@@ -20,7 +20,7 @@ from .part import MIRROR, Array, bell, smoothstep
 
 Move = Callable[[Array], Array]
 """Places [N, 3] -> displacements [N, 3]."""
-PLATEAU = (0.30, 0.52)
+PLATEAU = (0.30, 0.58)
 """Distance from the eye's centre within which a field is rigid, and beyond which it is free."""
 EYE_SIZE, EYE_STYLE, EYE_TILT = 0.075, 0.075, 0.07
 """Growth of an eye with one deviation of its size, and of the style; radians of its tilt."""
@@ -101,7 +101,7 @@ def _bump(centre: tuple[float, ...], width: tuple[float, ...], move: tuple[float
 
 def _midface(p: Array) -> Array:
     """[N] 0 above the eyes, 1 at the chin and below: the share of a shortened face, smooth so that nothing folds."""
-    return np.interp(p[:, 1], (-0.95, -0.55, -0.36, 0.0, 0.12), (1.0, 0.84, 0.70, 0.06, 0.0))
+    return np.interp(p[:, 1], (-0.95, -0.55, -0.36, 0.0, 0.12), (1.0, 0.80, 0.58, 0.04, 0.0))
 
 
 def _column(axis: int, value: Array) -> Array:

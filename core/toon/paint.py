@@ -13,8 +13,8 @@ from .mesh import LIP_FRACTIONS, MOUTH_LOOPS, MOUTH_SEGMENTS, MOUTH_Y
 from .part import MIRROR, Array, bell, smoothstep
 
 SKIN = np.array([0.800, 0.605, 0.500])
-LIGHTER = np.array([0.105, 0.115, 0.110])
-"""One deviation of lightness: −4 is (0.38, 0.15, 0.06), +1.4 (0.95, 0.77, 0.65)."""
+LIGHTER = np.array([0.147, 0.128, 0.114])
+"""One deviation of lightness: −3 is (0.36, 0.22, 0.16), +1 (0.95, 0.73, 0.61)."""
 LIP_TINT = np.array([0.92, 0.67, 0.66])
 """Natural lips, relative to the skin."""
 BROW = np.array([0.235, 0.150, 0.105])
@@ -165,10 +165,10 @@ def _directions(head: Head, m: _Masks) -> dict[str, Array]:
     return {
         "skin_lightness": _colour(toned, LIGHTER),
         "skin_warmth": _colour(toned, (0.010, -0.002, -0.032)),
-        "skin_redness": _colour(toned, (0.014, -0.015, -0.008)),
+        "skin_redness": _colour(toned, (0.010, -0.010, -0.005)),
         "skin_saturation": _colour(toned, (0.010, -0.008, -0.020)),
-        "blush": _colour(m.blush, (0.012, -0.055, -0.045)),
-        "nose_redness": _colour(m.nose, (0.014, -0.050, -0.042)),
+        "blush": _colour(m.blush, (0.010, -0.040, -0.033)),
+        "nose_redness": _colour(m.nose, (0.010, -0.036, -0.030)),
         "ear_redness": _colour(m.ears, (0.010, -0.045, -0.038)),
         "under_eye": _colour(m.under_eye, (-0.075, -0.080, -0.055)),
         "freckles": _colour(m.freckles, (-0.055, -0.070, -0.066)),
@@ -176,8 +176,8 @@ def _directions(head: Head, m: _Masks) -> dict[str, Array]:
         "lip_redness": _colour(m.lips, (0.035, -0.055, -0.040)),
         "lip_lightness": _colour(m.lips, (0.055, 0.050, 0.050)),
         "lip_hue": _colour(m.lips, (0.000, -0.012, 0.032)),
-        "lid_shadow": _colour(m.shadow * skin, (-0.090, -0.110, -0.060)),
-        "lid_hue": _colour(m.shadow * skin, (-0.050, 0.000, 0.080)),
+        "lid_shadow": _colour(m.shadow * skin, (-0.070, -0.085, -0.055)),
+        "lid_hue": _colour(m.shadow * skin, (-0.030, 0.000, 0.050)),
         "brow_lightness": _colour(brow, (0.115, 0.090, 0.065)),
         "brow_redness": _colour(brow, (0.055, -0.005, -0.020)),
         "lash_lightness": _colour(np.maximum(lash, m.lash_line), (0.070, 0.050, 0.040)),
