@@ -1,0 +1,59 @@
+"""Every example workflow runs as it stands, only smaller and shorter."""
+
+from __future__ import annotations
+
+import pack
+import pytest
+import trimesh
+from PIL import Image
+from portrait_rig.headless.graph import read
+from portrait_rig.headless.registry import everything, sockets
+from portrait_rig.headless.run import DONE, run
+from portrait_rig.nodes import host
+
+WORKFLOWS = sorted((pack.ROOT / "example_workflows").glob("*.json"))
+SMALLEST = ("steps", "texture_size", "pixel_size", "supersample", "height")
+"""Inputs whose names end so are set to the smallest value that they allow: they cost time and prove nothing here."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(host.folder_paths, "_chosen", {})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def smaller(workflow):
+    """The settings that make it quick."""
+    registry = everything()
+    graph = read(workflow, registry)
+    return [
+        f"{node.id}.{name}={socket.options['min']}"
+        for node in graph.nodes.values()
+        for name, socket in sockets(registry.get(node.type)).items()
+        if name.endswith(SMALLEST) and "min" in socket.options
+    ]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_it_runs(folder, capsys, workflow):
+    assert run(workflow, smaller(workflow), folder / "out") == DONE, capsys.readouterr().err
+    saved = [path for path in (folder / "out").rglob("*") if path.is_file() and path.parent.name != "previews"]
+    assert saved
+    for path in saved:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                low, high = picture.convert("L").getextrema()
+            assert high - low > 30, f"{path.name} shows nothing"
+    told = capsys.readouterr().out
+    assert all(str(path) in told for path in saved if path.suffix in (".png", ".glb", ".mp4"))
+
+
+def test_the_fitted_head_is_a_mesh_with_its_texture(folder):
+    workflow = pack.ROOT / "example_workflows" / "fit_3dmm.json"
+    assert run(workflow, smaller(workflow), folder / "out") == DONE
+    (file,) = (folder / "out").rglob("*.glb")
+    mesh = trimesh.load(file, force="mesh")
+    picture = mesh.visual.material.baseColorTexture
+    assert len(mesh.vertices) > 2500 and mesh.visual.uv.shape == (len(mesh.vertices), 2)
+    assert picture.width == picture.height and len(picture.convert("L").getcolors()) > 30
