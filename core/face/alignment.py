@@ -225,7 +225,7 @@ def _pos_stage(landmarks: Landmarks, size: int, scale: float) -> Stage:
         raise UserError("The five points of the face are too far apart for this picture; check their order and values.")
     middle = fit.translation.new_tensor([width, height]) / 2
     offset = (fit.translation - middle) * factor[:, None] * fit.translation.new_tensor([1.0, -1.0])
-    corner = (resized / 2 - size // 2 + offset).trunc()
+    corner = (resized / 2 - size / 2 + offset).trunc()
     linear = torch.diag_embed(resized / fit.translation.new_tensor([width, height]))
     return Stage(_affine(linear, -corner), (size, size), "bicubic")
 

@@ -83,7 +83,7 @@ def check_deca(case: Case) -> Iterable[Comparison]:
         matrices = alignment.deca_matrices(centre + 0.5, side, size, case.config["scale"])
         tform, crop = f"tform_{index}", f"crop_{index}"
         yield Comparison(tform, _to_centres(matrices)[0].float(), case.expected[tform], 1e-5, absolute=True)
-        ours = warp(_picture(image), matrices, (size, size), "bilinear")[0]
+        ours = warp(_picture(image).double(), matrices, (size, size), "bilinear")[0]
         yield Comparison(crop, ours, case.expected[crop], 1e-4, absolute=True)
 
 
