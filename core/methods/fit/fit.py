@@ -5,6 +5,7 @@ The order is GANFit's (Gecer et al. 2019, section 3.4): landmarks alone first, t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -101,13 +102,16 @@ def fit(
     first, second = in_turn(watch, [sum(runs), sum(pixel_runs(len(points), settings)) if seen is not None else 0])
     show = _preview(None if seen is None else seen[:1], model, landmarks.size) if watch is not None else None
     known = fit_landmarks(points, model, known, settings, start is not None, first, show)
-    pixel_error = None
+    pixel_error, loss = None, math.nan
     if seen is not None:
         if settings.pixel_steps:
             known, error = fit_pixels(seen, points, model, known, settings, second, show, allowed)
+            loss = error.mean().item()
             pixel_error = known.angles.new_full((frames,), torch.nan).index_put((found,), error)
         if settings.texture == "photograph" or (settings.texture == "auto" and not len(model.albedo)):
-            known = replace(known, texture=unwrap(seen, known, model, settings, allowed))
+            total = fit_steps(len(points), settings)
+            pulse = (lambda: watch(total, total, loss, None)) if watch is not None else (lambda: None)
+            known = replace(known, texture=unwrap(seen, known, model, settings, allowed, pulse))
     params = smooth(fill(known, found), settings.smoothing, model)
     return FitResult(params, FitReport(found, _landmark_error(params, landmarks, model), pixel_error))
 

@@ -7,6 +7,7 @@ from its surroundings, so that there are neither holes nor seams.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,13 +52,19 @@ GUTTER = 4
 
 
 def unwrap(
-    pictures: Tensor, params: FaceParams, model: FaceModel, settings: FitSettings, mask: Tensor | None = None
+    pictures: Tensor,
+    params: FaceParams,
+    model: FaceModel,
+    settings: FitSettings,
+    mask: Tensor | None = None,
+    pulse: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """The albedo of `params` [B frames] as seen in `pictures` [B, 3, H, W]: [B, 3, S, S] RGB 0…1, row 0 at v = 1.
 
     With a shared identity one texture for all, [1, 3, S, S], from frames spread over the clip. mask: [B or 1, 1, H, W]
-    0…1, where the picture may be used.
+    0…1, where the picture may be used. pulse: is called every few tenths of a second and raises to cancel.
     """
+    pulse()
     layout = _Layout.of(model, settings.texture_size)
     frames = torch.arange(len(params))
     together = settings.share_identity and len(params) > 1
@@ -67,8 +74,8 @@ def unwrap(
     allowed = allowed.expand(len(pictures), -1, -1, -1)
     views = ((pictures[i : i + 1], params[i : i + 1], allowed[i : i + 1]) for i in frames.tolist())
     if together:
-        return _complete(_together([_seen(*view, model, layout) for view in views]), model, layout)
-    return torch.cat([_complete(_seen(*view, model, layout), model, layout) for view in views])
+        return _complete(_together([_seen(*view, model, layout, pulse) for view in views]), model, layout, pulse)
+    return torch.cat([_complete(_seen(*view, model, layout, pulse), model, layout, pulse) for view in views])
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +122,11 @@ class _Seen:
 
 
 @torch.no_grad()
-def _seen(picture: Tensor, face: FaceParams, allowed: Tensor, model: FaceModel, layout: _Layout) -> _Seen:
+def _seen(
+    picture: Tensor, face: FaceParams, allowed: Tensor, model: FaceModel, layout: _Layout, pulse: Callable[[], None]
+) -> _Seen:
     """What one photograph shows of one frame, where need be of the other half of the face. allowed: [1, 1, H, W]."""
+    pulse()
     posed = place(model.vertices(face.identity, face.expression, face.joints), face.angles, face.translation)
     normals = vertex_normals(posed, model.faces)
     depth = _depth_map(posed, model, face)
@@ -181,8 +191,9 @@ def _together(views: list[_Seen]) -> _Seen:
     return _Seen(*mean("texels", "texel_weight"), *mean("vertices", "vertex_weight"))
 
 
-def _complete(seen: _Seen, model: FaceModel, layout: _Layout) -> Tensor:
+def _complete(seen: _Seen, model: FaceModel, layout: _Layout, pulse: Callable[[], None]) -> Tensor:
     """[1, 3, S, S]: what was seen over what is spread from it, with a gutter around the islands."""
+    pulse()
     own = model.vertex_albedo(model.colours.new_zeros(1, len(model.albedo)))
     sure = seen.vertex_weight * layout.skin[None, :, None]
     tone = (sure * seen.vertices * own).sum(1) / (sure * own.square()).sum(1).clamp_min(torch.finfo(own.dtype).eps)
