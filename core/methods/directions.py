@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..networks.generator import Generator
 from ..types import GeneratorId, Latent
-from .latents import ALL, layers_of, noise_of_seeds, untruncated
+from .latents import ALL, layers_of, noise_of_seed, untruncated
 
 SPREAD_SEED, SPREAD_SAMPLES = 0, 1000
 """Random codes that the spread along a direction is measured with: ±2 %."""
@@ -51,7 +51,7 @@ def factorise(generator: Generator, layers: str = ALL, count: int = 20) -> Direc
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     vectors = (vectors * largest.sign()).float()
     with torch.no_grad():
-        codes = untruncated(generator, noise_of_seeds(SPREAD_SEED, SPREAD_SAMPLES, generator.z_dim)).float().cpu()
+        codes = untruncated(generator, noise_of_seed(SPREAD_SEED, SPREAD_SAMPLES, generator.z_dim)).float().cpu()
     return Directions(vectors, strengths.float(), (codes @ vectors.t()).std(0), layers, generator.id)
 
 

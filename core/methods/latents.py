@@ -29,15 +29,15 @@ PATHS = ("linear", "spherical")
 SEEDS = 2**32
 """numpy's RandomState knows so many."""
 SMALLEST_SINE = 1e-3
-"""Codes in nearly the same or the opposite direction from the mean are joined by a straight line."""
+"""Codes in nearly the same or the opposite direction from the mean, or on it, are joined by a straight line."""
 
 _RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d*))?")
 
 
-def noise_of_seeds(seed: int, count: int, z_dim: int) -> Tensor:
-    """z [count, z_dim] float32; number i belongs to the seed `seed` + i, as official scripts draw it."""
-    rows = [numpy.random.RandomState((seed + i) % SEEDS).randn(z_dim) for i in range(count)]
-    return torch.from_numpy(numpy.array(rows, numpy.float32).reshape(count, z_dim))
+def noise_of_seed(seed: int, count: int, z_dim: int) -> Tensor:
+    """Random z [count, z_dim] float32, all from one seed, as official scripts draw it."""
+    drawn = numpy.random.RandomState(seed % SEEDS).randn(count, z_dim)
+    return torch.from_numpy(drawn.astype(numpy.float32))
 
 
 def sample(
@@ -48,7 +48,9 @@ def sample(
     cutoff: int | None = None,
     category: int | None = None,
 ) -> Latent:
-    """`count` random latents. truncation, cutoff: as `Generator.map`. category: index of a conditional one's class.
+    """`count` random latents; number i is that of the seed `seed` + i, as in official scripts, whatever the count.
+
+    truncation, cutoff: as `Generator.map`. category: index of a conditional one's class.
 
     UserError where a category is missing, beyond the last, or given to a generator that has none.
     """
@@ -57,12 +59,12 @@ def sample(
         asked = "none was chosen" if category is None else f"class {category} was asked for"
         raise UserError(f"The generator '{generator.id.name}' {known}, but {asked}. Choose accordingly.")
     label = None if category is None else _one_hot([category] * count, generator)
-    z = noise_of_seeds(seed, count, generator.z_dim).to(generator.w_avg)
+    z = torch.cat([noise_of_seed(seed + i, 1, generator.z_dim) for i in range(count)])
     return generator.map(z, label, truncation, cutoff)
 
 
 def untruncated(generator: Generator, z: Tensor) -> Tensor:
-    """w [N, w_dim] of z [N, z_dim]; a conditional generator's classes come in turn."""
+    """Codes w [N, w_dim] of z [N, z_dim]; a conditional generator's classes come in turn."""
     label = _one_hot([i % generator.c_dim for i in range(len(z))], generator) if generator.c_dim else None
     return generator.network.mapping.features(z.to(generator.w_avg), label)
 
@@ -137,7 +139,7 @@ def _between(a: Tensor, b: Tensor, t: Tensor, centre: Tensor | None) -> Tensor:
     lengths = [(end - centre).norm(dim=1, keepdim=True) for end in (a, b)]
     ends = [(end - centre) / length.clamp_min(1e-12) for end, length in zip((a, b), lengths, strict=True)]
     angle = torch.acos((ends[0] * ends[1]).sum(1, keepdim=True).clamp(-1, 1))
-    sine = torch.sin(angle)
+    sine = torch.sin(angle) * (torch.minimum(*lengths) > SMALLEST_SINE * torch.maximum(*lengths))
     turned = (torch.sin((1 - t) * angle) * ends[0] + torch.sin(t * angle) * ends[1]) / sine.clamp_min(SMALLEST_SINE)
     arc = centre + turned * torch.lerp(*lengths, t)
     return torch.where(sine > SMALLEST_SINE, arc, torch.lerp(a, b, t))

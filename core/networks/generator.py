@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,9 @@ _PLACES = {
 _INIT_KEY = "init"
 """Metadata key under which a converted file keeps, as JSON, what the weights do not tell."""
 
+_LATENT_SPACE_KEY = "latent_space"
+"""Metadata key under which a tuned generator's file keeps, as JSON, the generator whose latents it understands."""
+
 _FINGERPRINT_LENGTH = 16
 """Hexadecimal digits of the hash that are kept: 64 bits, enough to tell files on one machine apart."""
 
@@ -40,11 +43,16 @@ _FINGERPRINT_LENGTH = 16
 class Generator:
     """A generator with its identity. Copies share the network, whose weights are never modified in place.
 
-    network: its `mapping` and `synthesis` are the halves; `Generator.of` builds one from a network.
+    id: whose latents it understands; of a tuned generator that is the original. network: its `mapping` and `synthesis`
+    are the halves; `Generator.of` builds one from a network. tuned: weights or noise differ from the original's.
+    precision: of `draw`, where it is told none; None is full. compiled: stands in for `network.synthesis`, or None.
     """
 
     id: GeneratorId
     network: StyleGan2 | StyleGan3
+    tuned: bool = False
+    precision: torch.dtype | None = None
+    compiled: Callable[..., Tensor] | None = None
 
     @classmethod
     def of(cls, network: StyleGan2 | StyleGan3, name: str) -> Generator:
@@ -105,7 +113,12 @@ class Generator:
         UserError for another generator's latent. Gradients flow where they are wanted.
         """
         w = latent.codes_for(self.id).to(self.w_avg.device)
-        return self.network.synthesis(w, noise_mode, noise, seed, usable_precision(precision, w.device)) / 2 + 0.5
+        synthesis = self.compiled or self.network.synthesis
+        return synthesis(w, noise_mode, noise, seed, usable_precision(precision or self.precision, w.device)) / 2 + 0.5
+
+    def exact(self) -> Generator:
+        """The same in full precision and not compiled, as descents need it."""
+        return replace(self, precision=None, compiled=None)
 
     def describe(self) -> str:
         """A few lines: what was recognised, and what had to be guessed."""
@@ -115,6 +128,7 @@ class Generator:
         lines = [
             f"{self.id.name}: {self.network.family}, {width}×{height}, {inputs}{labels}",
             ", ".join(self.network.facts()),
+            f"tuned; latents and directions of '{self.id.name}' stay valid" if self.tuned else "",
             f"guessed, since the file does not say: {', '.join(self.network.guessed)}" if self.network.guessed else "",
             f"fingerprint {self.id.fingerprint}",
         ]
@@ -129,7 +143,13 @@ def load_generator(checkpoint: Checkpoint, which: str = "G_ema", name: str | Non
     if which not in WHICH:
         raise UserError(f"'{which}' is none of {', '.join(WHICH)}.")
     part = _part(checkpoint, which, _GENERATORS)
-    return Generator.of(_recognised(part, _GENERATORS), name or checkpoint.path.stem)
+    network = _recognised(part, _GENERATORS)
+    space = _record(checkpoint, _LATENT_SPACE_KEY)
+    if not space:
+        return Generator.of(network, name or checkpoint.path.stem)
+    if not all(isinstance(space.get(key), str) for key in ("name", "fingerprint")):
+        raise UserError(f"'{checkpoint.path.name}' does not say whose latents it understands. Save it again.")
+    return Generator(GeneratorId(space["name"], space["fingerprint"]), network, tuned=True)
 
 
 def load_discriminator(checkpoint: Checkpoint) -> Discriminator:
@@ -140,7 +160,10 @@ def load_discriminator(checkpoint: Checkpoint) -> Discriminator:
 def packed(generator: Generator) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata that `save_safetensors` writes and `load_generator` reads back."""
     init = json.dumps(generator.network.options.as_init(), sort_keys=True)
-    return dict(generator.network.state_dict()), {_INIT_KEY: init, "name": generator.id.name}
+    metadata = {_INIT_KEY: init, "name": generator.id.name}
+    if generator.tuned:
+        metadata[_LATENT_SPACE_KEY] = json.dumps(asdict(generator.id))
+    return dict(generator.network.state_dict()), metadata
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
@@ -164,8 +187,8 @@ def init_of(checkpoint: Checkpoint) -> dict[str, Any]:
     A converted file's own record, else the arguments in the pickle, overruled by the attributes of its layers: these
     hold also what the author's repository took for granted.
     """
-    if isinstance(record := checkpoint.metadata.get(_INIT_KEY), str):
-        return json.loads(record)
+    if record := _record(checkpoint, _INIT_KEY):
+        return record
     if checkpoint.module is None:
         return {}
     init = dict(checkpoint.module.init_kwargs)
@@ -192,6 +215,20 @@ def init_of(checkpoint: Checkpoint) -> dict[str, Any]:
         init |= _attributes(checkpoint, "b4.mbstd", {"group_size": "group_size"})
         init |= _half_blocks(checkpoint)
     return init
+
+
+def _record(checkpoint: Checkpoint, key: str) -> dict[str, Any]:
+    """A table that `packed` wrote as JSON; empty where there is none."""
+    text = checkpoint.metadata.get(key)
+    if not isinstance(text, str):
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"'{checkpoint.path.name}' is damaged: its '{key}' is no table. Convert the original again.")
+    return found
 
 
 def _half_blocks(checkpoint: Checkpoint) -> dict[str, int]:

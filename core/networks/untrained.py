@@ -1,0 +1,44 @@
+"""A small StyleGAN2 that nobody trained, made on the spot: it draws colourful textures, and tries out every wire.
+
+Weights come from numpy's RandomState, whose numbers never change between versions and machines, so that a latent saved
+on one machine belongs to the same generator on another.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy
+import torch
+
+from .generator import Generator
+from .layers import MappingOptions
+from .stylegan2 import StyleGan2, StyleGan2Options
+
+NAME = "untrained demo 64²"
+CHANNELS = {4: 24, 8: 24, 16: 24, 32: 16, 64: 16}
+"""Features of every resolution; a picture takes some 10 ms on one processor core."""
+MAPPING = MappingOptions(z_dim=32, w_dim=32, num_layers=4)
+SEED = 0
+NOISE_STRENGTH = 0.1
+CONTRAST = 0.3
+"""Times the weights towards the picture; chosen so that 98 % of all values stay within black and white."""
+W_AVG_SAMPLES, W_AVG_DECIMALS = 1000, 4
+"""The mean code, rounded so that machines which add up in another order agree on it."""
+
+
+def untrained() -> Generator:
+    """The generator; the same weights on every call."""
+    random = numpy.random.RandomState(SEED)
+    with torch.random.fork_rng(devices=[]):
+        network = StyleGan2(StyleGan2Options(CHANNELS, MAPPING)).eval().requires_grad_(False)
+    for name, tensor in network.state_dict().items():
+        if name.endswith("noise_strength"):
+            tensor.fill_(NOISE_STRENGTH)
+        elif name.endswith(("weight", "const")):
+            scale = CONTRAST if "torgb.weight" in name else 1 / MAPPING.lr_multiplier if "mapping." in name else 1.0
+            tensor.copy_(torch.from_numpy(scale * random.standard_normal(tuple(tensor.shape))))
+    z = torch.from_numpy(random.standard_normal((W_AVG_SAMPLES, MAPPING.z_dim)))
+    mean = copy.deepcopy(network.mapping).double().features(z).mean(0)
+    network.mapping.w_avg.copy_(mean.round(decimals=W_AVG_DECIMALS))
+    return Generator.of(network, NAME)
