@@ -23,6 +23,7 @@ from ...optimise import Watch
 from ...types import FaceParams, Landmarks, common_batch
 from .frames import fill, in_turn, smooth
 from .landmarks_stage import OUTER_EYE_CORNERS, fit_landmarks, landmark_runs, project_landmarks
+from .light_solver import one_tint
 from .pixels_stage import fit_pixels, pixel_runs
 from .settings import FitSettings
 from .texture import unwrap
@@ -111,6 +112,7 @@ def fit(
         if settings.texture == "photograph" or (settings.texture == "auto" and not len(model.albedo)):
             total = fit_steps(len(points), settings)
             pulse = (lambda: watch(total, total, loss, None)) if watch is not None else (lambda: None)
+            known = replace(known, light=one_tint(known.light))
             known = replace(known, texture=unwrap(seen, known, model, settings, allowed, pulse))
     params = smooth(fill(known, found), settings.smoothing, model)
     return FitResult(params, FitReport(found, _landmark_error(params, landmarks, model), pixel_error))

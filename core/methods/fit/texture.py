@@ -34,8 +34,6 @@ GRAZING, FACING = 0.25, 0.65
 """Cosines between normal and viewer: too slanting to say anything, and seen well; in between a point counts partly."""
 DARKEST = 0.4
 """Part of the face's mean brightness of shading below which colours are not divided: noise would be blown up."""
-MOST_TINT = 1.1
-"""Factor by which the light's tint may change over a face for the division; beyond it shadows turn blue and purple."""
 LEAST_SHADING = 0.05
 """Of a face that lies in the dark altogether."""
 MIRROR_TOLERANCE = 0.005
@@ -61,8 +59,9 @@ def unwrap(
 ) -> Tensor:
     """The albedo of `params` [B frames] as seen in `pictures` [B, 3, H, W]: [B, 3, S, S] RGB 0…1, row 0 at v = 1.
 
-    With a shared identity one texture for all, [1, 3, S, S], from frames spread over the clip. mask: [B or 1, 1, H, W]
-    0…1, where the picture may be used. pulse: is called every few tenths of a second and raises to cancel.
+    The light of `params` should have one tint (`light_solver.one_tint`). With a shared identity one texture for all,
+    [1, 3, S, S], from frames spread over the clip. mask: [B or 1, 1, H, W] 0…1, where the picture may be used. pulse:
+    is called every few tenths of a second and raises to cancel.
     """
     pulse()
     layout = _Layout.of(model, settings.texture_size)
@@ -163,13 +162,11 @@ def _seen(
 
 
 def _bounded(shading: Tensor, weight: Tensor) -> Tensor:
-    """Shading [1, ..., 3], but no darker than DARKEST of its weighted mean and hardly of another tint than that."""
+    """Shading [1, ..., 3] of one tint, brightened where it is darker than DARKEST of its weighted mean."""
     flat, share = shading.flatten(1, -2), weight.flatten(1, -2)
     mean = (flat * share).sum(1) / share.sum(1).clamp_min(torch.finfo(flat.dtype).eps)
     mean = mean.clamp_min(LEAST_SHADING).reshape(1, *(1,) * (shading.dim() - 2), 3)
-    bright = torch.maximum(shading.mean(-1, keepdim=True), DARKEST * mean.mean(-1, keepdim=True))
-    tint = mean / mean.mean(-1, keepdim=True)
-    return bright * torch.minimum(torch.maximum(shading / bright, tint / MOST_TINT), tint * MOST_TINT)
+    return torch.maximum(shading, DARKEST * mean)
 
 
 def _first(own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
