@@ -145,6 +145,9 @@ def test_phong_by_hand():
 
 def test_phong_behind_the_surface_leaves_the_ambient_light():
     assert phong_at((0.0, 0.1, -4), specular=1.0) == pytest.approx((0.5, 0))
+    aside = torch.tensor([[[8.0, 0, -6]]])  # the mirrored ray would reach the viewer from there
+    light = PhongLight(torch.tensor([[10.0, 0, -7]]), torch.ones(1, 3), torch.zeros(1, 3), specular=1.0)
+    assert phong(light, torch.tensor([[[0, 0, 1.0]]]), aside)[1].abs().max() == 0
 
 
 def test_deca_lights_by_hand():

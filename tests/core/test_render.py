@@ -133,11 +133,11 @@ def test_a_texture_lies_the_right_way_up():
 
 
 def test_texels_are_met_at_their_centres_and_held_at_the_edges():
-    texture = torch.arange(12.0).reshape(1, 1, 3, 4)
+    texture = torch.arange(1.0, 13).reshape(1, 1, 3, 4)
     column = torch.tensor([0.5, 1.5, 2.5, 3.5, -3, 9]) / 4
     row = torch.tensor([0.5, 0.5, 1.5, 2.5, 0.5, 2.5]) / 3
     values = sample_texture(texture, torch.stack([column, 1 - row], dim=-1)[None, None])
-    torch.testing.assert_close(values.flatten(), torch.tensor([0.0, 1, 6, 11, 0, 11]))
+    torch.testing.assert_close(values.flatten(), torch.tensor([1.0, 2, 7, 12, 1, 12]))
 
 
 def test_supersampling_and_antialiasing_agree_on_coverage():

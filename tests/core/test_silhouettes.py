@@ -118,6 +118,37 @@ def test_only_the_front_outline_shows(hidden):
         assert ((together > 0.02 * alone) & (together < 0.98 * alone)).sum() > 10
 
 
+def test_an_outline_that_runs_into_the_depth_is_met_where_perspective_puts_it():
+    """From depth 1 to 9 before a wall at 3: the edge passes the wall after three quarters of its way on the screen."""
+    wall = torch.tensor([[0, 0, 3], [88, 0, 3], [0, 80, 3.0]])
+    slanted = torch.tensor([[10.3, 4, 1], [10.7, 32, 9], [3.0, 4, 1]])
+    screen, faces = torch.cat([wall, slanted])[None].double(), torch.arange(6).reshape(2, 3)
+    fragments = rasterise(screen, faces, SIZE)
+    front = (fragments.face == 1).double()[..., None]
+    edge = antialias(front, fragments, screen, faces)[0, :, 10, 0]
+    blended = ((edge > 0.1) & (edge < 0.9)).nonzero().squeeze(1)
+    assert blended.tolist() == list(range(4, 25))  # rows whose centre lies above 4 + 28 · 3/4
+
+
+def test_coincident_outlines_count_once():
+    screen, faces = ellipse()
+    doubled = coverage(torch.cat([screen, screen], dim=1), torch.cat([faces, faces + screen.shape[1]]))
+    torch.testing.assert_close(doubled, coverage(screen, faces), rtol=0, atol=0)
+
+
+def test_what_slips_between_pixel_centres_smears_nothing():
+    """A needle in front of a surface, seen by no pixel centre."""
+    large, faces = ellipse()
+    needle = torch.tensor([[[20.6, 12.0, 1], [20.6, 27, 1], [21.4, 27, 1.0]]], dtype=torch.float64)
+    both = torch.cat([faces, torch.tensor([[201, 202, 203]])])
+    screen = torch.cat([large, needle], dim=1)
+    fragments = rasterise(screen, both, SIZE)
+    image = interpolate(fragments, screen[..., :1], both)
+    inside = antialias(image, fragments, screen, both)[0, 12:27, 17:25]
+    assert (fragments.face < len(faces)).all()
+    assert torch.equal(inside, image[0, 12:27, 17:25])
+
+
 def test_an_edge_between_two_triangles_of_a_surface_is_no_outline():
     screen = torch.tensor([[[2.2, 3.1, 1], [30.4, 2.7, 2], [29.1, 33.3, 4], [3.3, 31.2, 3.0]]], dtype=torch.float64)
     square, other_half = torch.tensor([[0, 1, 2], [0, 2, 3]]), torch.tensor([[0, 1, 3], [1, 2, 3]])
