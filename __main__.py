@@ -60,7 +60,14 @@ def _nodes(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes]
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    from .headless.train import add_stylegan
+
+    parser = commands.add_parser("train", help="train a network; the run can be stopped and gone on with")
+    add_stylegan(parser.add_subparsers(dest="kind", required=True))
+
+
+COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes, _add_train]
 """Each adds one command: its arguments, and what it does as the default `act`."""
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ SCALE, STRETCH = 0.2, 0.2
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
 """Deviations of the shift, of log2 of the contrast and of log2 of the saturation. Appendix B."""
 
-TAPS = 12
-"""Of the filters around the sampling at twice the resolution: StyleGAN3's six taps for every sample."""
-TRANSITION = 0.3
-"""Width of their transition band in cycles a pixel; chosen by the least error on waves of up to 0.35 cycles a pixel."""
+TAPS, TRANSITION = 16, 0.3
+"""Of the filters around the sampling at twice the resolution: taps, and width of the transition in cycles a pixel.
+Chosen by the error of moved waves: at most 0.06 of their height up to 0.3 cycles a pixel, where bilinear sampling alone
+is off by 0.38; 24 taps gain nothing."""
 MARGIN = TAPS // 4
 """Pixels beyond the picture's edge that those filters look at."""
 

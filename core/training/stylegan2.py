@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..networks.generator import Generator, packed, usable_precision
 from ..networks.layers import MappingOptions
+from ..networks.running import PRECISIONS
 from ..networks.stylegan2 import HALF_BLOCKS, HALF_CLAMP, StyleGan2, StyleGan2Options, channel_table
 from ..networks.stylegan2_discriminator import Discriminator, DiscriminatorOptions
 from . import stylegan2_losses as losses
 from .augment import Augmenter
 from .images import Feed, PictureSource, mixed_seed
 from .loop import Step
-from .stylegan2_settings import PRECISIONS, StyleGan2Settings
+from .stylegan2_settings import StyleGan2Settings
 from .team import Team
 
 BETAS, EPSILON = (0.0, 0.99), 1e-8

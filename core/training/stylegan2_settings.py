@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from ..errors import UserError
+from ..networks.running import PRECISIONS
 from .augment import AugmentSettings
 from .stylegan2_losses import LossSettings, suggested_gamma
 
@@ -30,9 +29,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What each published configuration changes in `StyleGan2Settings` and its losses; beside them there is AUTO."""
 
-PRECISIONS = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""For the four highest resolutions; the rest is float32."""
-
 
 @dataclass(frozen=True)
 class StyleGan2Settings:
@@ -43,7 +39,8 @@ class StyleGan2Settings:
     channel_max: resolution r has min(base / r, max) channels. latent: values of z and of w. mapping_layers: between
     them. discriminator: its architecture. group: pictures whose deviation it sees. rate: Adam's learning rate.
     half_life: of the averaged generator, in pictures; ramp_up: its largest share of the pictures seen, or None.
-    mirror: every picture also mirrored. precision: see PRECISIONS. seed: of weights, order and all chance.
+    mirror: every picture also mirrored. precision: of the four highest resolutions, a key of `running.PRECISIONS`.
+    seed: of weights, order and all chance.
     """
 
     resolution: int
@@ -62,7 +59,7 @@ class StyleGan2Settings:
     losses: LossSettings = field(default_factory=LossSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     mirror: bool = False
-    precision: str = "float32"
+    precision: str = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
