@@ -211,10 +211,11 @@ class RenderFace(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "supersample",
-                    default=2,
+                    default=RenderSettings.supersample,
                     min=1,
                     max=4,
-                    tooltip="Samples along each side of a pixel; smoother edges, time grows with the square.",
+                    tooltip="Samples along each side of a pixel: 1 has smooth outlines already, 2 smooths teeth and "
+                    "lashes too; time grows with the square.",
                 ),
                 io.Combo.Input(
                     "background",

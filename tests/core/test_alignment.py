@@ -284,6 +284,15 @@ def test_a_hard_edge_is_hard():
     assert set(crops.paste(smooth(), torch.zeros(1, 3, 64, 64), crop, 0.0)[1].unique().tolist()) == {0.0, 1.0}
 
 
+def test_the_soft_edge_rises_smoothly_over_its_width():
+    same = crops.Stage(torch.eye(3, dtype=torch.float64)[None], (100, 100), "bilinear")
+    whole = crops.Crop("all", (same,), (100, 100))
+    mask = crops.paste(torch.zeros(1, 3, 100, 100), torch.ones(1, 3, 100, 100), whole, 0.2)[1][0, 0, 50]
+    step = (torch.arange(100) + 0.5).minimum(99.5 - torch.arange(100)).div(20).clamp(max=1)
+    assert torch.allclose(mask, step * step * (3 - 2 * step), atol=1e-5)
+    assert mask[9] < 0.5 < mask[10] and mask[20] == 1
+
+
 @pytest.mark.parametrize("feather", [-0.1, 0.6, math.nan])
 def test_a_soft_edge_out_of_range_is_refused(feather):
     crop = alignment.align(face68(), "ArcFace", 64)
