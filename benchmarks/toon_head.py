@@ -39,7 +39,7 @@ NEARER, LOWER = 0.66, (0.0, 0.16, 0.0)
 """The camera goes this near, and the head up by head units, so that it fills its tile."""
 LEAN = -0.35
 """Yaw under which expressions are drawn: corners of the mouth show there."""
-LIGHTS = dict(azimuth=-0.6, elevation=0.55, strength=0.62, ambient=0.56)
+LIGHTS = {"azimuth": -0.6, "elevation": 0.55, "strength": 0.62, "ambient": 0.56}
 """A window on the left; radians, and shares of a white wall's brightness."""
 SPREAD = 0.8
 """Deviation from which people are drawn; with a whole one in 40 fields at once faces become caricatures."""
@@ -62,14 +62,16 @@ def strengths(model, mood: dict[str, float]) -> torch.Tensor:
 
 
 def table(model, parts: dict[str, np.ndarray]) -> str:
-    """One line an expression at full strength: triangles turned over, lids' distance from the ball, teeth through lips."""
+    """A line an expression at full strength: triangles turned over, distance of lids from ball, teeth before lips."""
     rest = shape(model, {})
     faces = model.faces.numpy()
     skin = faces[parts["skin"]]
     around = skin[(rest[skin].mean(1)[:, 2] > 0.2) & (rest[skin].mean(1)[:, 1] < -0.3)]
     teeth = np.unique(faces[parts["teeth_upper"] | parts["teeth_lower"]])
     lid = model.eyes.lid.numpy()
-    lines = [f"{'expression':18s} {'turned over':>12s} {'lid to ball':>12s} {'teeth through skin':>19s} {'largest move':>13s}"]
+    area = np.linalg.norm(measures.face_normals(rest, skin), axis=1)
+    titles = ("turned over", "of area", "lid to ball", "teeth out", "move")
+    lines = ["{:18s} {:>12s} {:>8s} {:>12s} {:>10s} {:>7s}".format("expression", *titles)]
     for name in ("neutral", *model.expression.names):
         moved = shape(model, {name: 1.0})
         close = min(
@@ -78,10 +80,11 @@ def table(model, parts: dict[str, np.ndarray]) -> str:
                 (1, 2), model.eyes.centres.numpy(), model.eyes.radius.tolist(), strict=True
             )
         )
+        over = measures.turned_over(rest, moved, skin)
         depth = measures.behind_skin(moved[teeth], moved, around)
         lines.append(
-            f"{name:18s} {measures.turned_over(rest, moved, skin):12d} {close:12.3f} {int((depth < 0).sum()):19d} "
-            f"{np.linalg.norm(moved - rest, axis=1).max():13.3f}"
+            f"{name:18s} {over.sum():12d} {area[over].sum() / area.sum():8.0e} {close:12.3f} "
+            f"{int((depth < 0).sum()):10d} {np.linalg.norm(moved - rest, axis=1).max():7.3f}"
         )
     return "\n".join(lines)
 
@@ -93,7 +96,7 @@ def shape(model, mood: dict[str, float]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of the sheet. mood: strengths by name. person: seed of a random identity and colouring, None the mean."""
+    """One picture of the sheet. mood: strengths by name. person: seed of a random identity and skin, None the mean."""
 
     name: str
     pitch: float = 0.0

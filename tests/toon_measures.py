@@ -11,10 +11,10 @@ from safetensors import safe_open
 
 
 def edge_counts(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[F, 3] -> edges [E, 2], how many triangles each has, how often its busier direction is walked (1 where all agree)."""
+    """[F, 3] -> edges [E, 2], triangles at each, how often its busier direction is walked (1 where all agree)."""
     walked = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     directed, times = np.unique(walked, axis=0, return_counts=True)
-    edges, place, counts = np.unique(np.sort(walked, axis=1), axis=0, return_inverse=True, return_counts=True)
+    edges, counts = np.unique(np.sort(walked, axis=1), axis=0, return_counts=True)
     busiest = np.zeros(len(edges), int)
     key = {tuple(edge): number for number, edge in enumerate(edges.tolist())}
     for (a, b), n in zip(directed.tolist(), times.tolist(), strict=True):
@@ -47,9 +47,9 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
-def turned_over(rest: np.ndarray, moved: np.ndarray, faces: np.ndarray) -> int:
-    """Triangles whose normal turns by more than a right angle from `rest` to `moved`."""
-    return int(((face_normals(rest, faces) * face_normals(moved, faces)).sum(1) < 0).sum())
+def turned_over(rest: np.ndarray, moved: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """[F] bool: the triangles whose normal turns by more than a right angle from `rest` to `moved`."""
+    return (face_normals(rest, faces) * face_normals(moved, faces)).sum(1) < 0
 
 
 def nearest_to_ball(vertices: np.ndarray, faces: np.ndarray, centre: np.ndarray, radius: float) -> float:

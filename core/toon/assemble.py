@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import ears, eyes, field, mouth
+from . import ears, eyes, mouth
 from .brows import build_brow
 from .mesh import Skin, build_neck_cap, build_skin
 from .part import MIRROR, Array, Index, Part
@@ -17,9 +17,9 @@ from .unwrap import unwrap
 class Head:
     """The mean head.
 
-    vertices: [V, 3]. faces: [F, 3]. parts: names; face_part: [F] number in `parts`. own: the vertices that belong to each
-    part (those it is sewn to belong to the skin). mirror: [V]. uv: [T, 2], uv_faces: [F, 3]. skin: loops of the skin, whose
-    vertices come first. bag: [rows, segments] of the mouth's inside. occlusion: [V] 0…1, sky hidden by the sculpture.
+    vertices: [V, 3]. faces: [F, 3]. parts: names; face_part: [F] number in `parts`. own: the vertices of each part
+    (those it is sewn to belong to the skin). mirror: [V]. uv: [T, 2], uv_faces: [F, 3]. skin: the loops of the skin,
+    whose vertices come first. bag: [rows, segments] of the mouth's inside.
     """
 
     vertices: Array
@@ -90,5 +90,3 @@ def mirrored(head: Head, field_left: Array) -> Array:
     """[V, 3] displacement on the left -> the same on the right."""
     return field_left[head.mirror] * MIRROR
 
-
-__all__ = ["Head", "build_head", "field", "mirrored"]

@@ -49,7 +49,9 @@ def build_ear() -> Part:
 
 def folds() -> Array:
     """[V] 0…1 how deep each vertex lies between the ear's ridges, for the paint."""
-    front = np.repeat([smoothstep(0.52, 0.20, np.array(s)) + 0.45 * np.exp(-(((s - 0.76) / 0.06) ** 2)) for s in FRONT], SEGMENTS)
+    s = np.array(FRONT)
+    concha, scapha = smoothstep(0.52, 0.20, s), 0.45 * np.exp(-(((s - 0.76) / 0.06) ** 2))
+    front = np.repeat(concha + scapha, SEGMENTS)
     return np.concatenate([front, np.full(len(BACK) * SEGMENTS, 0.25), [1.0, 0.0]])
 
 
@@ -61,7 +63,8 @@ def _height(s: float, cos: Array, sin: Array, lobe: Array, front_edge: Array) ->
     antihelix = 0.024 * np.exp(-(((s - 0.58) / 0.095) ** 2)) * smoothstep(-0.6, 0.0, cos) * smoothstep(-0.95, -0.4, sin)
     concha = -0.072 * np.exp(-((s / 0.40) ** 4)) * (1.0 - 0.25 * smoothstep(0.3, 1.0, sin))
     tragus = 0.045 * np.exp(-(((s - 0.62) / 0.13) ** 2)) * smoothstep(0.70, 0.98, -cos)
-    pad = 0.018 * lobe * smoothstep(0.25, 0.7, np.full_like(cos, s)) * (1.0 - smoothstep(0.8, 1.0, np.full_like(cos, s)) * 0.6)
+    around = float(smoothstep(0.25, 0.70, np.array(s)) * (1.0 - 0.6 * smoothstep(0.80, 1.0, np.array(s))))
+    pad = 0.018 * lobe * around
     return helix + scapha + antihelix + concha + tragus + pad + 0.010 * s
 
 
@@ -86,8 +89,7 @@ def _uv(faces: Index, rim: Array, index: Index, middle: int, root: int) -> tuple
     uv_faces = faces.copy()
     is_back = (faces >= offset).any(1) & ~(faces == middle).any(1)
     own = uv_faces[is_back]
-    own = np.where(own == root, -2, own)
-    own = np.where(own >= 0, own - offset + SEGMENTS + offset, own)  # the rim's row is copied in front of the back's rows
-    uv_faces[is_back] = np.where(own == -2, len(uv) - 1, own)
+    own = np.where(own == root, len(uv) - 1, own + SEGMENTS)  # a copy of the rim lies in front of the rows behind
+    uv_faces[is_back] = own
     uv_faces[faces == middle] = len(uv) - 2
     return uv, uv_faces

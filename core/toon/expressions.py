@@ -1,7 +1,7 @@
 """The expressions, as displacements at full strength, by ARKit's names; `_L` is the subject's left, x > 0.
 
-Every paired field is made on the left and mirrored by index, so that both sides are equal to the bit. Centres and widths
-are places on the mean head; amplitudes are head units, chosen by looking at each at full strength.
+Every paired field is made on the left and mirrored by index, so that both sides are equal to the bit. Centres and
+widths are places on the mean head; amplitudes are head units, chosen by looking at each at full strength.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from . import eyes, field, mouth
+from . import eyes, mouth
 from .assemble import Head, mirrored
 from .mesh import LIP_FRACTIONS, MOUTH_LOOPS, MOUTH_SEGMENTS, MOUTH_WIDTH, MOUTH_Y
-from .part import MIRROR, Array, bell, smoothstep
+from .part import Array, bell, smoothstep
 
 PAIRED = ("browDown", "browInnerUp", "browOuterUp", "cheekPuff", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
           "mouthDimple", "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp",
@@ -168,10 +168,12 @@ class _Fields:
         return self._push(self._corner(), 0.052, 0.024, -0.050) + self._push(dent, 0.0, 0.0, -0.030)
 
     def mouth_upper_up(self) -> Array:
-        return self._push(self.upper * self._bell((0.050, -0.50, 0.6), (0.125, WIDE, WIDE)) * self.left_lips * self.off_rim, 0.006, 0.068, 0.006)
+        lip = self.upper * self._bell((0.050, -0.50, 0.6), (0.125, WIDE, WIDE)) * self.left_lips * self.off_rim
+        return self._push(lip, 0.006, 0.068, 0.006)
 
     def mouth_lower_down(self) -> Array:
-        return self._push(self.lower * self._bell((0.055, -0.58, 0.6), (0.125, WIDE, WIDE)) * self.left_lips, 0.010, -0.074, 0.004)
+        lip = self.lower * self._bell((0.055, -0.58, 0.6), (0.125, WIDE, WIDE)) * self.left_lips
+        return self._push(lip, 0.010, -0.074, 0.004)
 
     def mouth_press(self) -> Array:
         weight = self._bell((0.13, MOUTH_Y, 0.6), (0.15, 0.055, 0.3)) * self.left_lips
@@ -183,7 +185,8 @@ class _Fields:
         wing = self._bell((0.10, -0.275, 0.72), (0.060, 0.075, 0.15)) * self.left * self.off_rim
         lip = self.upper * self._bell((0.10, -0.5, 0.6), (0.08, WIDE, WIDE)) * self.left
         side = self._bell((0.075, -0.14, 0.70), (0.035, 0.07, 0.15)) * self.left * self.off_rim
-        return self._push(wing, 0.018, 0.062, 0.010) + self._push(lip, 0.0, 0.040, 0.004) + self._push(side, 0.0, 0.012, 0.012)
+        nose = self._push(wing, 0.018, 0.062, 0.010) + self._push(side, 0.0, 0.012, 0.012)
+        return nose + self._push(lip, 0.0, 0.040, 0.004)
 
     def jaw_open(self) -> Array:
         return self.jaw[:, None] * mouth.turn_jaw(self.p, mouth.JAW_ANGLE)
@@ -230,5 +233,3 @@ class _Fields:
         moved[own] = np.column_stack([0.0 * z, 0.030 - 0.075 * along**3, 0.05 + 0.19 * along])
         return moved
 
-
-__all__ = ["MIRROR", "build_expressions", "field"]

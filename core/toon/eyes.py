@@ -87,8 +87,8 @@ def build_lid_edge(eye: Index, vertices: Array) -> Part:
 
 OVERLAP = 0.050
 """A shut upper lid lies this much further out, in radii, so that a lower lid raised by a smile slides under it."""
-LASH_FLICK = 0.024
-"""How far the last lashes reach beyond the outer corner."""
+LASH_LENGTH, LASH_FLICK = 0.034, 0.024
+"""How far lashes stand out from the lid, and how far the last ones reach beyond the outer corner."""
 LASH_START = 2
 """Rim vertex, counted from the outer corner, where the lashes leave the lid."""
 LASHES = EYE_SEGMENTS // 2 + 1
@@ -104,17 +104,19 @@ def build_lashes(eye: Index, vertices: Array, drop: float = 0.0) -> Part:
     number = np.arange(LASHES)
     rim, above = vertices[eye[0, :LASHES]], vertices[eye[1, :LASHES]]
     t = number / (LASHES - 1.0)  # 0 outer corner, 1 inner corner
-    length = 0.034 * (1.0 - t) ** 0.45 * (0.55 + 0.45 * np.clip(t / 0.12, 0.0, 1.0)) * np.clip((1.0 - t) / 0.5, 0.0, 1.0) ** 0.3 + 0.004
+    taper = (0.55 + 0.45 * np.clip(t / 0.12, 0.0, 1.0)) * np.clip((1.0 - t) / 0.5, 0.0, 1.0) ** 0.3
+    length = LASH_LENGTH * (1.0 - t) ** 0.45 * taper + 0.004
     out = rim - field.EYE_CENTRE
     out /= np.linalg.norm(out, axis=1, keepdims=True)
-    rise = np.column_stack([1.15 * (1.0 - t) ** 2 - 0.12, 0.62 - 1.1 * drop + 0.0 * t, 0.0 * t])
+    rise = np.column_stack([1.15 * (1.0 - t) ** 2 - 0.12, np.full(LASHES, 0.62 - 1.1 * drop), np.zeros(LASHES)])
     direction = out + rise - out * (out * rise).sum(1, keepdims=True) * 0.5
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     root = field.EYE_CENTRE + out * 1.03 * field.EYE_RADIUS
     crest = rim + 0.45 * (above - rim) + 0.003 * out
     edge = 0.5 * (root + crest) + direction * length[:, None]
     rings = np.stack([root, edge, crest], 1)
-    vertices, faces, uv, uv_faces = tube(rings[LASH_START:-1], edge[LASH_START] + LASH_FLICK * np.array([0.90, 0.45 - 0.6 * drop, -0.15]), rings[-1].mean(0))
+    flick = edge[LASH_START] + LASH_FLICK * np.array([0.90, 0.45 - 0.6 * drop, -0.15])
+    vertices, faces, uv, uv_faces = tube(rings[LASH_START:-1], flick, rings[-1].mean(0))
     return Part("lashes_left", vertices, faces, None, uv, uv_faces)
 
 

@@ -1,8 +1,8 @@
 """The sealed face as a signed-distance sculpture: eyes under closed lids, lips shut, one star-shaped surface.
 
-Units are head units: the head is about 2 high, x to the subject's left, y up, z towards the viewer. The sculpture is a
-chain of smooth unions of a few primitives, evaluated at |x| so that it is symmetric to the bit. All sizes were chosen by
-looking at renders; what they do to age and character is said beside them.
+Units are head units: the head is about 2 high, x to the subject's left, y up, z towards the viewer. The sculpture is
+a chain of smooth unions of a few primitives, evaluated at |x| so that it is symmetric to the bit. All sizes were chosen
+by looking at renders; what they do to age and character is said beside them.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ ROUNDS = 20
 def flip_edges(points: Array, faces: Index) -> Index:
     """[V, 3], [F, 3] -> triangles over the same vertices whose edges pass the Delaunay test in space.
 
-    An edge turns when the two angles opposite to it add up to more than a half turn, worst first, unless the turned edge
-    exists already or the two triangles would fold over. Border edges stay.
+    An edge turns when the two angles opposite to it add up to more than a half turn, worst first, unless the turned
+    edge exists already or the two triangles would fold over. Border edges stay.
     """
     faces = faces.copy()
     for _ in range(ROUNDS):
@@ -44,7 +44,8 @@ def _pairs(faces: Index, count: int) -> tuple[Index, Index, Index]:
 
 def _turn(faces: Index, first: Index, second: Index, corners: Index, wanted: Index) -> int:
     """Turns the wanted edges one after the other, each triangle once at most; the number turned."""
-    edges = {tuple(sorted(edge)) for edge in np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).tolist()}
+    walked = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    edges = {(min(edge), max(edge)) for edge in walked.tolist()}
     touched = np.zeros(len(faces), bool)
     turned = 0
     for edge in wanted:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from . import field, marks
 from .assemble import Head, build_head
@@ -77,8 +77,18 @@ def write_head(path: Path) -> None:
     """Writes the file beside `path` first and renames it, so that a crash leaves the old one whole."""
     tensors, metadata = build_tensors()
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
+    partial.write_bytes(_in_order(save(tensors, metadata)))
     os.replace(partial, path)
+
+
+def _in_order(packed: bytes) -> bytes:
+    """The same file with its metadata sorted: safetensors writes them in an order that changes from run to run."""
+    length = int.from_bytes(packed[:8], "little")
+    header = json.loads(packed[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + packed[8 + length :]
 
 
 def _above_neck(head: Head) -> np.ndarray:

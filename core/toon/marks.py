@@ -1,4 +1,4 @@
-"""Where the 68 landmarks lie on the toon head, along which vertices the jaw's may slide, and which triangles are what."""
+"""Where the 68 landmarks lie on the toon head, which vertices the jaw's may slide along, which triangles are what."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ CONTOUR = 11
 """Vertices that each of the 17 jaw landmarks may slide along."""
 CONTOUR_SWEEP = (-0.55, 1.05)
 """Radians from the side: backwards (negative) and towards the face."""
+RIDGE = ((0.0, 0.0), (0.0, -0.085), (0.0, -0.165), (0.0, -0.245))
+"""Frontal places of landmarks 27 to 30, down the nose."""
+NOSE_BASE = ((-0.098, -0.345), (-0.048, -0.375), (0.0, -0.385), (0.048, -0.375), (0.098, -0.345))
+"""Frontal places of landmarks 31 to 35, under it."""
+OUTER_LIPS = (0.0, 0.14, 0.21, 0.25, 0.29, 0.36, 0.5)
+"""Landmarks 54 back to 48 as turns round the vermilion border, from the left corner over the upper lip."""
+INNER_LIPS = (0.0, 0.18, 0.25, 0.32, 0.5)
+"""Landmarks 64 back to 60, round the slit."""
 
 
 def landmarks(head: Head) -> Index:
     """[68] vertex of every landmark in iBUG's order; the subject's right comes first."""
     marks = np.zeros(68, np.int64)
     marks[:17] = [_outline_vertex(head, number) for number in range(17)]
-    rows = head.own["brow_left"][:-2].reshape(-1, SIDES)
-    along = rows[np.linspace(0, len(rows) - 1, 5).round().astype(int), 0]
-    marks[22:27] = along
-    marks[17:22] = head.mirror[along][::-1]
-    ridge = [(0.0, y, 1.4) for y in (0.0, -0.085, -0.165, -0.245)]
-    base = [(x, y, 1.4) for x, y in ((-0.098, -0.345), (-0.048, -0.375), (0.0, -0.385), (0.048, -0.375), (0.098, -0.345))]
-    front = field.cast_front(np.array(ridge + base)[:, :2])
-    marks[27:36] = _nearest(head, front)
-    n = EYE_SEGMENTS
-    left = head.skin.eye[0]
-    corners = [n // 2, n // 2 - n // 6, n // 6, 0, n - n // 6, n // 2 + n // 6]  # inner corner, over the top, outer, below
-    marks[42:48] = left[corners]
-    right = head.skin.eye_right[0]
-    marks[36:42] = right[[0, n // 6, n // 2 - n // 6, n // 2, n // 2 + n // 6, n - n // 6]]
-    border = head.skin.mouth[len(LIP_FRACTIONS) - 1]
-    slit = head.skin.mouth[0]
-    m = MOUTH_SEGMENTS
-    half = m // 2
-    steps = [half, round(m * 0.36), round(m * 0.29), m // 4, m - 0 - (m - (half - round(m * 0.29))), half - round(m * 0.36), 0]
-    lower = [m - (half - round(m * 0.36)), m - (half - round(m * 0.29)), m - m // 4, half + half - round(m * 0.29), half + half - round(m * 0.36)]
-    marks[48:60] = border[[*steps, *lower]]
-    inner = [half, round(m * 0.32), m // 4, half - round(m * 0.32), 0, m - (half - round(m * 0.32)), m - m // 4, m - round(m * 0.32)]
-    marks[60:68] = slit[inner]
+    rings = head.own["brow_left"][:-2].reshape(-1, SIDES)
+    marks[22:27] = rings[np.linspace(0, len(rings) - 1, 5).round().astype(int), 0]
+    marks[17:22] = head.mirror[marks[22:27]][::-1]
+    marks[27:36] = _nearest(head, field.cast_front(np.array(RIDGE + NOSE_BASE)))
+    third, half = EYE_SEGMENTS // 6, EYE_SEGMENTS // 2  # the lids' marks lie a third of the way from the corners
+    outer_over_to_inner = np.array([0, third, half - third, half, half + third, EYE_SEGMENTS - third])
+    marks[36:42] = head.skin.eye_right[0, outer_over_to_inner]
+    marks[42:48] = head.skin.eye[0, outer_over_to_inner[[3, 2, 1, 0, 5, 4]]]
+    marks[48:60] = _round_lips(head.skin.mouth[len(LIP_FRACTIONS) - 1], OUTER_LIPS)
+    marks[60:68] = _round_lips(head.skin.mouth[0], INNER_LIPS)
     return marks
+
+
+def _round_lips(loop: Index, turns: tuple[float, ...]) -> Index:
+    """From the right corner over the upper lip to the left one, and back under the lower lip."""
+    over = np.round(np.array(turns[::-1]) * MOUTH_SEGMENTS).astype(int)
+    under = (MOUTH_SEGMENTS - over[::-1][1:-1]) % MOUTH_SEGMENTS
+    return loop[np.concatenate([over, under])]
 
 
 def surface_points(head: Head, vertices: Index) -> tuple[Index, Array]:
     """[N] vertices -> [N] a triangle that each is a corner of, [N, 3] barycentrics with a single 1."""
-    first = np.full(len(head.vertices), -1)
-    corner = np.zeros(len(head.vertices), np.int64)
-    for k in (2, 1, 0):
-        first[head.faces[::-1, k]] = np.arange(len(head.faces))[::-1]
-        corner[head.faces[::-1, k]] = k
-    return first[vertices], np.eye(3)[corner[vertices]]
+    triangle, corner = np.zeros(len(head.vertices), np.int64), np.zeros(len(head.vertices), np.int64)
+    for k in range(3):
+        triangle[head.faces[:, k]] = np.arange(len(head.faces))
+        corner[head.faces[:, k]] = k
+    return triangle[vertices], np.eye(3)[corner[vertices]]
 
 
 def contour(head: Head) -> Index:
@@ -62,39 +63,37 @@ def contour(head: Head) -> Index:
     return np.stack([_nearest(head, _sweep(number, np.linspace(*CONTOUR_SWEEP, CONTOUR))) for number in range(17)])
 
 
+def regions(head: Head) -> tuple[Array, Array]:
+    """face_region, skin_region: [F] bool."""
+    middle = head.vertices[head.faces].mean(1)
+    part = np.array(head.parts)[head.face_part]
+    face = (part == "skin") & (middle[:, 2] > 0.05) & (middle[:, 1] < 0.62)
+    face &= middle[:, 1] > np.maximum(-1.0, -0.80 - 0.55 * np.clip(middle[:, 2], 0.0, 0.4))  # down to the jaw's line
+    skin = ["skin", "ear_left", "ear_right", "lid_edge_left", "lid_edge_right", "neck_cap"]
+    return face, np.isin(part, skin)
+
+
 def _outline_vertex(head: Head, number: int) -> int:
     """The outermost skin vertex of a contour line, as seen from the front."""
     line = _nearest(head, _sweep(number, np.linspace(-0.2, 0.5, 15)))
-    out = _out(number)
-    return int(line[np.argmax(head.vertices[line] @ out)])
+    return int(line[np.argmax(head.vertices[line] @ _out(number))])
 
 
 def _out(number: int) -> Array:
-    """Direction of a jaw landmark from the middle of the face, in the frontal plane: 0 right ear, 8 chin, 16 left ear."""
+    """Frontal direction of a jaw landmark from the middle of the face: 0 right ear, 8 chin, 16 left ear."""
     turn = np.interp(abs(number - 8) / 8.0, [0.0, 0.25, 0.5, 1.0], [-0.5 * np.pi, -1.12, -0.72, 0.02])
-    side = 1.0 if number >= 8 else -1.0
-    return np.array([side * np.cos(turn) * (number != 8), np.sin(turn), 0.0])
+    side = np.sign(number - 8)
+    return np.array([side * np.cos(turn), np.sin(turn), 0.0])
 
 
 def _sweep(number: int, turns: Array) -> Array:
-    """Points of the sealed face in the plane of the landmark's direction and the viewer."""
+    """Points of the sealed face in the plane of the landmark's direction and the viewer; below, never on the neck."""
     out = _out(number)
     low = -out[1]
-    turns = np.maximum(turns, -0.15 + 0.62 * low - 0.4 * (1 - low)) if low > 0 else turns
-    ahead = np.array([0.0, 0.0, 1.0])
-    return field.cast(np.cos(turns)[:, None] * out + np.sin(turns)[:, None] * ahead)
+    turns = np.maximum(turns, 1.02 * low - 0.55) if low > 0 else turns
+    return field.cast(np.cos(turns)[:, None] * out + np.sin(turns)[:, None] * np.array([0.0, 0.0, 1.0]))
 
 
 def _nearest(head: Head, points: Array) -> Index:
     skin = head.own["skin"]
     return skin[cKDTree(head.vertices[skin]).query(points)[1]]
-
-
-def regions(head: Head) -> tuple[Array, Array]:
-    """face_region, skin_region: [F] bool."""
-    p = head.vertices[head.faces].mean(1)
-    part = np.array(head.parts)[head.face_part]
-    skin = part == "skin"
-    face = skin & (p[:, 2] > 0.05) & (p[:, 1] > -1.0) & (p[:, 1] < 0.62)
-    face &= p[:, 1] > -0.80 - 0.55 * np.clip(p[:, 2], 0.0, 0.4)
-    return face, skin | np.isin(part, ["ear_left", "ear_right", "lid_edge_left", "lid_edge_right", "neck_cap"])

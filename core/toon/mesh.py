@@ -1,8 +1,8 @@
 """The skin: hand-laid loops round eyes and mouth, even filler between them, a neck that ends in a rounded base.
 
-Loops are laid in the frontal plane and cast onto the sealed face; the filler is a Poisson-disk set whose density follows
-the detail, joined to the outermost loops by the spherical Delaunay triangulation (the hull of directions from `STAR`).
-The hull alone does not respect thin slits, so that everything inside an outermost loop is laid as explicit strips.
+Loops are laid in the frontal plane and cast onto the sealed face; the filler is a Poisson-disk set whose density
+follows the detail, joined to the outermost loops by the spherical Delaunay triangulation (the hull of directions from
+`STAR`). The hull alone does not respect thin slits, so that all inside an outermost loop is laid as explicit strips.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from scipy.spatial import ConvexHull, cKDTree
 
 from . import field
-from .part import MIRROR, Array, Index, Part, fan, smoothstep, strip
 from .flip import flip_edges
+from .part import MIRROR, Array, Index, Part, fan, smoothstep, strip
 from .unwrap import unwrap_skin
 
 EYE_SEGMENTS = 40
@@ -41,20 +41,23 @@ CUPID = 0.012
 """Depth of the notch in the middle of the upper border."""
 
 NECK_SEGMENTS = 48
-NECK_RINGS = ((-1.14, 0.0), (-1.20, 0.0), (-1.27, 0.002), (-1.34, 0.010), (-1.41, 0.028), (-1.47, 0.058), (-1.515, 0.092),
-              (-1.545, 0.118), (-1.566, 0.126), (-1.580, 0.118), (-1.586, 0.095))
-"""Height of each ring and how far it stands out from the neck: a small flare and a rounded edge, like a bust's foot."""
+NECK_RINGS = (
+    (-1.14, 0.0), (-1.20, 0.0), (-1.27, 0.002), (-1.34, 0.010), (-1.41, 0.028), (-1.47, 0.058), (-1.515, 0.092),
+    (-1.545, 0.118), (-1.566, 0.126), (-1.580, 0.118), (-1.586, 0.095),
+)  # fmt: skip
+"""Height of each ring and how far it stands out from the neck: a small flare and a rounded edge, as a bust has."""
 
 SEED = 7
+"""Of the order in which filler vertices are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
 class Skin:
     """The skin and where its loops are.
 
-    part: the mesh on the sealed face (lips without relief). eye: [loops, EYE_SEGMENTS] vertex numbers of the left eye, rim first, from the outer
-    corner upwards; eye_right: the same, mirrored in order. mouth: [lip loops + outer loops, MOUTH_SEGMENTS], slit first,
-    from the left corner over the upper lip. neck: [rings, NECK_SEGMENTS].
+    part: the mesh on the sealed face (lips without relief). eye: [loops, EYE_SEGMENTS] vertex numbers of the left eye,
+    rim first, from the outer corner upwards; eye_right: its mirror image in the same order. mouth: [lip loops + outer
+    loops, MOUTH_SEGMENTS], slit first, from the left corner over the upper lip. neck: [rings, NECK_SEGMENTS].
     """
 
     part: Part
@@ -66,8 +69,8 @@ class Skin:
 
 def build_skin() -> Skin:
     """The skin's vertices on the sealed face, its triangles and marks."""
-    eye = np.concatenate([_cast_loop(eye_outline(d)) for d in EYE_LOOPS])
-    mouth = np.concatenate([_cast_loop(loop) for loop in mouth_outlines()])
+    eye = np.concatenate([field.cast_front(eye_outline(d)) for d in EYE_LOOPS])
+    mouth = np.concatenate([field.cast_front(loop) for loop in mouth_outlines()])
     neck = np.concatenate([_neck_ring(y, out) for y, out in NECK_RINGS])
     n_eye, n_mouth, n_neck = EYE_SEGMENTS, MOUTH_SEGMENTS, NECK_SEGMENTS
     frame = np.concatenate([eye[-n_eye:], eye[-n_eye:] * MIRROR, mouth[-n_mouth:], neck[:n_neck]])
@@ -123,7 +126,7 @@ def eye_outline(d: float) -> Array:
 
 
 def mouth_outlines(gap: float = SLIT_GAP) -> list[Array]:
-    """[MOUTH_SEGMENTS, 2] each: the loops of `LIP_FRACTIONS`, then those of `MOUTH_LOOPS`; lips stand 2 × `gap` apart."""
+    """[MOUTH_SEGMENTS, 2] each: the loops of `LIP_FRACTIONS`, then `MOUTH_LOOPS`; lips stand 2 × `gap` apart."""
     angle = 2.0 * np.pi * np.arange(MOUTH_SEGMENTS) / MOUTH_SEGMENTS
     t, upper = np.cos(angle), np.sin(angle) > 1e-9
     corner = np.abs(np.abs(t) - 1.0) < 1e-9
@@ -156,12 +159,12 @@ def spacing(points: Array) -> Array:
     nose = _segment(points, (0.0, 0.10, 0.62), (0.0, -0.34, 0.76))
     wing = np.linalg.norm(np.stack([x, y, z], 1) - field.NOSTRIL, axis=1)
     fold = np.linalg.norm(np.stack([x, y], 1) - np.array([0.22, -0.36]), axis=1) + 2.0 * (z < 0.3)
-    return np.minimum.reduce([wide, 0.023 + 0.22 * np.maximum(nose - 0.09, 0.0), 0.0135 + 0.16 * np.maximum(wing - 0.042, 0.0),
-                              0.032 + 0.15 * np.maximum(fold - 0.12, 0.0)])
-
-
-def _cast_loop(xy: Array) -> Array:
-    return field.cast_front(xy)
+    return np.minimum.reduce([
+        wide,
+        0.023 + 0.22 * np.maximum(nose - 0.09, 0.0),
+        0.0135 + 0.16 * np.maximum(wing - 0.042, 0.0),
+        0.032 + 0.15 * np.maximum(fold - 0.12, 0.0),
+    ])
 
 
 def _neck_ring(y: float, out: float) -> Array:
@@ -248,7 +251,7 @@ def _relax(points: Array, half: Array, frame: Array) -> Array:
 
 
 def _outside_loops(points: Array, frame: Array) -> Array:
-    """[N] bool: not inside the outermost loops of eyes and mouth (seen from the front), not below the neck's first ring."""
+    """[N] bool: not inside the outermost loops of eyes and mouth, as seen from the front, nor below the first ring."""
     e, m = EYE_SEGMENTS, MOUTH_SEGMENTS
     inside = np.zeros(len(points), bool)
     for loop in (frame[:e], frame[e : 2 * e], frame[2 * e : 2 * e + m]):

@@ -9,14 +9,16 @@ import numpy as np
 
 from . import field
 from .mesh import LIP_FRACTIONS, MOUTH_LOOPS, MOUTH_SEGMENTS, MOUTH_WIDTH, MOUTH_Y, Skin, mouth_line
-from .part import MIRROR, Array, Index, Part, bell, smoothstep, strip, tube
+from .part import Array, Index, Part, bell, smoothstep, strip, tube
 
 HINGE = np.array([0.0, -0.22, -0.02])
 """The jaw turns about the x axis through here."""
 JAW_ANGLE = 0.36
 """Radians of a jaw fully open; stored as the straight displacement of that turn."""
-BAG = ((0.016, 0.003, 0.003, 0.99), (0.030, 0.030, 0.030, 0.99), (0.038, 0.085, 0.085, 1.02), (0.055, 0.150, 0.140, 1.08),
-       (0.150, 0.165, 0.170, 1.10), (0.260, 0.130, 0.165, 0.98), (0.360, 0.070, 0.120, 0.72))
+BAG = (
+    (0.016, 0.003, 0.003, 0.99), (0.030, 0.030, 0.030, 0.99), (0.038, 0.085, 0.085, 1.02), (0.055, 0.150, 0.140, 1.08),
+    (0.150, 0.165, 0.170, 1.10), (0.260, 0.130, 0.165, 0.98), (0.360, 0.070, 0.120, 0.72),
+)  # fmt: skip
 """Rings of the bag: depth behind the lips, half-height above and below the line, width of the slit's."""
 BAG_COVER = 0.062
 """The bag stays this deep under the sealed face, relief included, wherever the chin or the corners fall back."""
@@ -45,7 +47,9 @@ def lip_relief(skin: Skin) -> Array:
         amount[row] = np.where(upper, ridge, ridge * 0.4)
     points = part.vertices
     normals = field.normal(points)
-    amount -= 0.020 * bell(points, (0.0, MOUTH_Y - 0.118, 0.62), (0.12, 0.030, 0.2)) * ~np.isin(np.arange(len(part)), skin.mouth[: len(LIP_FRACTIONS)])
+    off_lips = np.ones(len(part))
+    off_lips[skin.mouth[: len(LIP_FRACTIONS)]] = 0.0
+    amount -= 0.020 * off_lips * bell(points, (0.0, MOUTH_Y - 0.118, 0.62), (0.12, 0.030, 0.2))  # above the chin
     amount -= 0.009 * bell(points, (0.0, -0.425, 0.72), (0.019, 0.040, 0.2))  # philtrum
     for side in (1.0, -1.0):
         amount += 0.004 * bell(points, (side * 0.036, -0.435, 0.72), (0.013, 0.036, 0.2))  # its ridges
@@ -112,15 +116,15 @@ def build_teeth(upper: bool, front: float) -> Part:
     gums = neck + sign * 0.010 * (phase - 0.4)
     columns = [
         (gum + 0 * x, z - 0.012), (gums + sign * 0.004, z - 0.002), (gums - sign * 0.004, z + 0.002 - groove),
-        (0.5 * (gums + bite), z + 0.006 - groove), (bite + sign * 0.012, z + 0.004 - groove), (bite, z - 0.008 - groove),
-        (bite + sign * 0.010, z - 0.030), (gum + 0 * x, z - 0.050),
-    ]
+        (0.5 * (gums + bite), z + 0.006 - groove), (bite + sign * 0.012, z + 0.004 - groove),
+        (bite, z - 0.008 - groove), (bite + sign * 0.010, z - 0.030), (gum + 0 * x, z - 0.050),
+    ]  # fmt: skip
     section = columns if upper else columns[::-1]
     rings = np.stack([np.column_stack([xs, y, zz]) for y, zz in section], 1)
     vertices, faces, uv, uv_faces = tube(rings, rings[0].mean(0), rings[-1].mean(0))
     sides = len(section)
-    mirror = np.concatenate([(count - 1 - np.arange(count))[:, None] * sides + np.arange(sides)], axis=None)
-    mirror = np.concatenate([mirror.ravel(), [count * sides + 1, count * sides]])
+    mirror = ((count - 1 - np.arange(count))[:, None] * sides + np.arange(sides)).ravel()
+    mirror = np.concatenate([mirror, [count * sides + 1, count * sides]])
     return Part("teeth_upper" if upper else "teeth_lower", vertices, faces, mirror, uv, uv_faces)
 
 
@@ -140,8 +144,9 @@ def build_tongue(front: float) -> Part:
     start = np.array([0.0, -0.648, front - 0.385])
     end = np.array([0.0, -0.642, front - 0.108])
     vertices, faces, uv, uv_faces = tube(shape, start, end)
-    mirror = np.arange(rows)[:, None] * sides + (-np.arange(sides)) % sides
-    return Part("tongue", vertices, faces, np.concatenate([mirror.ravel(), [rows * sides, rows * sides + 1]]), uv, uv_faces)
+    mirror = (np.arange(rows)[:, None] * sides + (-np.arange(sides)) % sides).ravel()
+    mirror = np.concatenate([mirror, [rows * sides, rows * sides + 1]])
+    return Part("tongue", vertices, faces, mirror, uv, uv_faces)
 
 
 def jaw_weight(points: Array, mouth: Index, bag_rows: int) -> Array:
@@ -183,5 +188,3 @@ def turn_jaw(points: Array, pitch: float, yaw: float = 0.0) -> Array:
     p = np.column_stack([c * p[:, 0] + s * p[:, 2], p[:, 1], -s * p[:, 0] + c * p[:, 2]])
     return p + HINGE - points
 
-
-__all__ = ["MIRROR", "build_bag", "build_teeth", "build_tongue", "jaw_weight", "lip_relief", "turn_jaw"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import ears, eyes, field, mouth
 from .assemble import Head
-from .mesh import LIP_FRACTIONS, MOUTH_LOOPS, MOUTH_SEGMENTS, MOUTH_Y
+from .mesh import LIP_FRACTIONS, MOUTH_SEGMENTS, MOUTH_Y
 from .part import MIRROR, Array, bell, smoothstep
 
 SKIN = np.array([0.800, 0.605, 0.500])
@@ -25,6 +25,8 @@ TOOTH = np.array([0.940, 0.925, 0.890])
 GUM = np.array([0.680, 0.310, 0.310])
 OCCLUSION_TINT = np.array([0.16, 0.26, 0.28])
 """How much of each channel a fully hidden place loses; blood keeps the red."""
+FRECKLE_SEED, FRECKLE_DISTANCE = 11, 0.055
+"""Freckles are painted on single vertices, at least this far apart."""
 TONGUE = np.array([0.760, 0.350, 0.350])
 MOUTH_INSIDE = np.array([0.360, 0.120, 0.115])
 
@@ -42,6 +44,7 @@ class _Masks:
         p = head.vertices
         x = np.abs(p[:, 0])
         folded = np.column_stack([x, p[:, 1], p[:, 2]])
+        self.places = p
         skin = head.mask("skin", "lid_edge_left", "lid_edge_right", "ear_left", "ear_right", "neck_cap")
         self.lips = np.zeros(len(p))
         for row in head.skin.mouth[: len(LIP_FRACTIONS)]:
@@ -62,9 +65,8 @@ class _Masks:
         self.nose = bell(folded, (0.0, -0.28, 0.78), (0.095, 0.075, 0.12)) * self.skin
         self.ears = head.mask("ear_left", "ear_right")
         self.under_eye = bell(folded, (0.315, -0.225, 0.62), (0.14, 0.040, 0.2)) * self.skin * (p[:, 2] > 0.2)
-        self.stubble = (smoothstep(-0.40, -0.56, p[:, 1] - 0.30 * np.clip(x - 0.28, 0.0, 1.0) * smoothstep(0.4, 0.0, p[:, 2])) * smoothstep(-1.12, -0.95, p[:, 1])
-                        * smoothstep(-0.02, 0.14, p[:, 2]) * self.skin)
-        self.stubble *= 1.0 - 0.75 * bell(folded, (0.0, MOUTH_Y - 0.10, 0.64), (0.07, 0.022, 0.2))
+        self.stubble = _beard(folded) * self.skin
+        self.scalp = _scalp(folded) * head.mask("skin")
         self.freckles = self._freckles(folded) * self.skin
         nostril = np.linalg.norm((folded - field.NOSTRIL) / np.array([0.030, 0.022, 0.034]), axis=1)
         self.nostril = smoothstep(1.45, 0.95, nostril) * head.mask("skin")
@@ -72,9 +74,17 @@ class _Masks:
         self._eyes(head)
 
     def _freckles(self, folded: Array) -> Array:
-        place = bell(folded, (0.30, -0.255, 0.56), (0.17, 0.075, 0.2)) + bell(folded, (0.0, -0.16, 0.74), (0.08, 0.07, 0.12))
-        spots = np.random.default_rng(11).random(len(folded))
-        return np.clip(place, 0.0, 1.0) * (spots > 0.62) * (0.5 + 0.5 * spots)
+        cheeks = bell(folded, (0.30, -0.255, 0.56), (0.17, 0.075, 0.2))
+        nose = bell(folded, (0.0, -0.16, 0.74), (0.08, 0.07, 0.12))
+        place = np.minimum(cheeks + nose, 1.0)
+        spots = np.zeros(len(folded))
+        order = np.random.default_rng(FRECKLE_SEED).permutation(np.flatnonzero(place > 0.25))
+        taken = np.zeros((0, 3))
+        for vertex in order:  # single vertices, far enough apart that dots do not run together
+            if (np.linalg.norm(taken - self.places[vertex], axis=1) > FRECKLE_DISTANCE).all():
+                taken = np.concatenate([taken, self.places[vertex : vertex + 1]])
+                spots[vertex] = place[vertex]
+        return spots
 
     def _eyes(self, head: Head) -> None:
         count = len(head.vertices)
@@ -90,12 +100,28 @@ class _Masks:
             self.pupil[own] = angle < eyes.PUPIL
             self.iris[own] = (angle < eyes.IRIS) & (angle >= eyes.PUPIL)
             self.limbus[own] = smoothstep(0.44, 0.575, angle)
-            self.eye_shade[own] = np.clip(smoothstep(0.30, 0.75, plane[:, 1]) + 0.7 * smoothstep(0.60, 1.0, np.abs(plane[:, 0])), 0.0, 1.0)
+            under_lid, aside = smoothstep(0.30, 0.75, plane[:, 1]), smoothstep(0.60, 1.0, np.abs(plane[:, 0]))
+            self.eye_shade[own] = np.minimum(under_lid + 0.7 * aside, 1.0)
             self.iris_height[own] = plane[:, 1] / eyes.IRIS
             for (x, y, radius), sign, strength in zip(eyes.CATCHLIGHTS, (-1.0, 1.0), (1.0, 0.45), strict=True):
                 inside = np.linalg.norm(plane - np.array([sign * x, y]), axis=1) < radius - 0.009
                 self.catchlight[own] = np.maximum(self.catchlight[own], strength * inside)
         self.sclera = self.sclera * (1.0 - self.iris) * (1.0 - self.pupil)
+
+
+def _beard(folded: Array) -> Array:
+    """[V] 0…1 where a beard grows: jaw, chin and upper lip, higher towards the ears, thin under the lower lip."""
+    x, y, z = folded.T
+    sideburn = 0.30 * np.clip(x - 0.28, 0.0, 1.0) * smoothstep(0.4, 0.0, z)
+    grown = smoothstep(-0.40, -0.56, y - sideburn) * smoothstep(-1.12, -0.95, y) * smoothstep(-0.02, 0.14, z)
+    return grown * (1.0 - 0.75 * bell(folded, (0.0, MOUTH_Y - 0.10, 0.64), (0.07, 0.022, 0.2)))
+
+
+def _scalp(folded: Array) -> Array:
+    """[V] 0…1 where hair grows: above a hairline from the forehead over the temples, behind the ears to the nape."""
+    _, y, z = folded.T
+    line = np.interp(z, (-0.60, -0.35, -0.12, 0.05, 0.22, 0.50, 0.62), (-0.66, -0.58, -0.28, -0.06, 0.30, 0.56, 0.62))
+    return smoothstep(-0.035, 0.055, y - line)
 
 
 def _hidden(head: Head) -> Array:
@@ -171,8 +197,9 @@ def _directions(head: Head, m: _Masks) -> dict[str, Array]:
         "nose_redness": _colour(m.nose, (0.010, -0.036, -0.030)),
         "ear_redness": _colour(m.ears, (0.010, -0.045, -0.038)),
         "under_eye": _colour(m.under_eye, (-0.075, -0.080, -0.055)),
-        "freckles": _colour(m.freckles, (-0.055, -0.070, -0.066)),
+        "freckles": _colour(m.freckles, (-0.090, -0.110, -0.100)),
         "stubble": _colour(m.stubble, (-0.080, -0.066, -0.052)),
+        "shaved_hair": _colour(m.scalp, (-0.085, -0.080, -0.070)),
         "lip_redness": _colour(m.lips, (0.035, -0.055, -0.040)),
         "lip_lightness": _colour(m.lips, (0.055, 0.050, 0.050)),
         "lip_hue": _colour(m.lips, (0.000, -0.012, 0.032)),
@@ -197,5 +224,3 @@ def _colour(mask: Array, colour) -> Array:
 def _mix(a: Array, b: Array, weight: Array) -> Array:
     return a + (b - a) * weight[:, None]
 
-
-__all__ = ["MOUTH_LOOPS", "MOUTH_SEGMENTS", "build_albedo"]

@@ -17,10 +17,10 @@ NO_VERTICES: Index = np.zeros(0, np.int64)
 class Part:
     """One named piece.
 
-    vertices: [V, 3] head units. faces: [F, 3], counter-clockwise from outside; they number the vertices of `sewn` first,
-    then the part's own. sewn: [S] vertices of the skin that the part is sewn to. mirror: [V] the own vertex at (−x, y, z);
-    None where the part is one of a pair, whose twin has the same order. uv: [T, 2] in any unit, scaled later to the part's
-    island; uv_faces: [F, 3].
+    vertices: [V, 3] head units. faces: [F, 3], counter-clockwise from outside; they number the vertices of `sewn`
+    first, then the part's own. sewn: [S] vertices of the skin that the part is sewn to. mirror: [V] the own vertex at
+    (−x, y, z); None where the part is one of a pair, whose twin has the same order. uv: [T, 2] in any unit, scaled
+    later to the part's island; uv_faces: [F, 3].
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Texture coordinates: the skin as a stretched cylinder with its seam at the back, every other part on an island below."""
+"""Texture coordinates: the skin as a stretched cylinder with its seam at the back, other parts on islands below."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ISLANDS = {
 UNTANGLE_ROUNDS, UNTANGLE_AREA = 60, 1e-9
 """Steps at most, and the area below which a triangle counts as lying face down."""
 AZIMUTH = ((0.0, 0.0), (0.55, 0.155), (1.05, 0.295), (1.60, 0.385), (np.pi, 0.492))
-"""Azimuth from the front in radians -> distance from the middle of the texture: the face takes nearly 60 % of the width."""
+"""Azimuth from the front in radians -> distance from the texture's middle: the face takes nearly 60 % of the width."""
 ELEVATION = ((-1.42, 0.05), (-1.05, 0.10), (-0.80, 0.20), (0.60, 0.80), (1.0, 0.90), (np.pi / 2, 1.0))
 """Elevation seen from `STAR` in radians -> height within the skin's rectangle."""
 
@@ -55,6 +55,7 @@ def unwrap_skin(sealed: Array, faces: Index, neck: Index) -> tuple[Array, Index]
     uv[neck, 1] = np.linspace(uv[neck[0], 1].mean(), SKIN_BOTTOM + GAP, len(neck))[:, None]
     pole = np.abs(np.hypot(d[:, 0], d[:, 2])) < 1e-6
     uv_faces = faces.copy()
+    seam = float(_across(np.array([-np.pi]))[0])
     extra: list[Array] = []
     for number, corners in enumerate(faces):
         turn = azimuth[corners]
@@ -64,7 +65,7 @@ def unwrap_skin(sealed: Array, faces: Index, neck: Index) -> tuple[Array, Index]
             uv_faces[number, pole[corners]] = len(uv) + len(extra) - 1
         elif turn.max() - turn.min() > np.pi:
             for k in np.flatnonzero(turn > 0):
-                extra.append(np.array([2.0 * _across(np.array([-np.pi]))[0] - (1.0 - uv[corners[k], 0]) - 0.0, uv[corners[k], 1]]))
+                extra.append(np.array([2.0 * seam - 1.0 + uv[corners[k], 0], uv[corners[k], 1]]))
                 uv_faces[number, k] = len(uv) + len(extra) - 1
     uv = np.concatenate([uv, np.array(extra).reshape(-1, 2)])
     return _untangle(uv, uv_faces), uv_faces

@@ -9,18 +9,17 @@ import pack
 import pytest
 import toon_measures as measures
 import torch
-from safetensors import safe_open
-
 from portrait_rig.core.face.models import DEFAULT, load_face_model
 from portrait_rig.core.face.raster import rasterise
 from portrait_rig.core.toon import field
 from portrait_rig.core.toon.flip import flip_edges
 from portrait_rig.core.toon.head import build_tensors
+from safetensors import safe_open
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 BLINKS = (0.25, 0.5, 0.75, 1.0)
-MOST_TURNED = 36
-"""Skin triangles of 5,950 that may turn over at full strength; measured: 29 in jawLeft, 28 in jawForward, at most 5 else."""
+MOST_TURNED = 1e-4
+"""Share of the skin's area that may turn over at full strength; measured: 4e-5 in jawLeft, slivers in the corners."""
 LIMIT = 1.8
 """Deviations up to which lids must shut and stay clear of the ball."""
 
@@ -161,7 +160,8 @@ def test_lids_stay_clear_of_the_eyeballs(packed, model, blink):
     for side in (0, 1):
         lids = skin[(packed[0]["lid_vertices"][skin] == side + 1).all(1)]
         for number, head in enumerate(heads):
-            assert measures.nearest_to_ball(head, lids, centres[number, side], radius[number, side]) > 1.0  # measured: 1.0009
+            nearest = measures.nearest_to_ball(head, lids, centres[number, side], radius[number, side])
+            assert nearest > 1.0  # measured: 1.0009
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.6])
@@ -199,9 +199,10 @@ def seen(heads: np.ndarray, faces: np.ndarray, which: np.ndarray, yaw: float, si
 def test_no_expression_turns_the_skin_over(packed, model):
     rest = shapes(model, np.zeros((1, len(packed[1]["identity"]))), {})[0]
     skin = packed[0]["faces"][part_mask(packed, "skin")]
+    area = np.linalg.norm(measures.face_normals(rest, skin), axis=1)
     for name in packed[1]["expression"]:
         moved = shapes(model, np.zeros((1, len(packed[1]["identity"]))), {name: 1.0})[0]
-        assert measures.turned_over(rest, moved, skin) <= MOST_TURNED, name
+        assert area[measures.turned_over(rest, moved, skin)].sum() / area.sum() <= MOST_TURNED, name
 
 
 def test_teeth_stay_behind_the_lips(packed, model):
