@@ -46,13 +46,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--channels", type=int, default=32, help="at the lowest resolutions")
+    parser.add_argument("--gamma", type=float, default=1.0, help="the rule's 0.0002·res²/batch is for larger pictures")
     parser.add_argument("--looks", type=int, default=5, help="how often the distance is measured")
     parser.add_argument("--out", type=Path, help="keep the run in this folder")
     options = parser.parse_args()
 
     settings = settings_for(
         "auto", options.resolution, batch=options.batch, channel_base=options.channels * 16,
-        channel_max=options.channels, latent=64,
+        channel_max=options.channels, latent=64, r1_gamma=options.gamma,
     )  # fmt: skip
     size = settings.size
     trainer = StyleGan2Trainer(settings, MadePictures(lambda number: disc(number, size), f"discs, {size}"))

@@ -76,6 +76,8 @@ FaceParams = io.Custom("PORTRAIT_RIG_FACE_PARAMS")
 Landmarks = io.Custom("PORTRAIT_RIG_LANDMARKS")
 StyleGan = io.Custom("PORTRAIT_RIG_STYLEGAN")
 Latent = io.Custom("PORTRAIT_RIG_LATENT")
+Directions = io.Custom("PORTRAIT_RIG_DIRECTIONS")
+"""Directions in W of one generator."""
 Crop = io.Custom("PORTRAIT_RIG_CROP")
 """How aligned faces were cut from their pictures."""
 CoreLandmarks = io.Custom("FACE_LANDMARKS")
@@ -302,23 +304,26 @@ def register_model_folder() -> None:
     folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(MODEL_EXTENSIONS))
 
 
-def model_names(extensions: Collection[str] = MODEL_EXTENSIONS, folder_with: str | None = None) -> list[str]:
-    """Files in the model folders with one of the extensions; with `folder_with`, also folders that hold such a file."""
-    register_model_folder()
-    files = folder_paths.get_filename_list(MODEL_FOLDER)
+def model_names(
+    extensions: Collection[str] = MODEL_EXTENSIONS, folder_with: str | None = None, also: Collection[str] = ()
+) -> list[str]:
+    """Files in the model folders with one of the extensions; with `folder_with`, also folders that hold such a file.
+
+    also: names of other packs' model folders to look into, those that the host knows.
+    """
+    files = [name for folder in _model_folders(also) for name in folder_paths.get_filename_list(folder)]
     names = {name for name in files if Path(name).suffix.lower() in extensions}
     if folder_with is not None:
         names |= {str(Path(name).parent) for name in files if Path(name).name == folder_with} - {"."}
     return sorted(names)
 
 
-def model_path(name: str, origin: str = "", licence: str = "") -> Path:
-    """The file (or folder) `name` in the model folders.
+def model_path(name: str, origin: str = "", licence: str = "", also: Collection[str] = ()) -> Path:
+    """The file (or folder) `name` in the model folders, the pack's own first. also: as in `model_names`.
 
     UserError says where to put it and, where given, who publishes it and under which licence.
     """
-    register_model_folder()
-    folders = [Path(path) for path in folder_paths.folder_names_and_paths[MODEL_FOLDER][0]]
+    folders = [Path(path) for key in _model_folders(also) for path in folder_paths.folder_names_and_paths[key][0]]
     for folder in folders:
         path = folder / name
         if path.exists() and _inside(path, folder):
@@ -326,6 +331,21 @@ def model_path(name: str, origin: str = "", licence: str = "") -> Path:
     where = f" Its origin: {origin}." if origin else ""
     terms = f" Its licence: {licence}." if licence else ""
     raise UserError(f"The model file '{name}' is missing. Put it into {folders[0]}.{where}{terms}")
+
+
+def model_output_path(prefix: str, extension: str) -> Path:
+    """The next free file '<prefix>_<number>_<extension>' in the pack's own model folder; makes the folder.
+
+    UserError where the prefix leads out of it.
+    """
+    register_model_folder()
+    return _next_file(Path(folder_paths.folder_names_and_paths[MODEL_FOLDER][0][0]), "model", prefix, extension).path
+
+
+def _model_folders(also: Collection[str]) -> list[str]:
+    """The host's names of our model folder and of those others that it knows."""
+    register_model_folder()
+    return [MODEL_FOLDER, *(name for name in also if name in folder_paths.folder_names_and_paths)]
 
 
 def input_names(extensions: Collection[str]) -> list[str]:
@@ -356,6 +376,20 @@ def input_path(name: str) -> Path:
     return path
 
 
+def input_folder(name: str) -> Path:
+    """The folder `name` inside the input folder; links in it may lead elsewhere.
+
+    UserError where none is named, where it is absent or where it lies outside.
+    """
+    root = Path(folder_paths.get_input_directory())
+    path = root / name
+    if not name.strip() or not _inside(path, root):
+        raise UserError(f"'{name}' is no folder inside {root}. Give the name of one, or make a link to yours there.")
+    if not path.is_dir():
+        raise UserError(f"There is no folder '{name}' in {root}. Put it there, or make a link to yours.")
+    return path
+
+
 @dataclass(frozen=True)
 class OutputFile:
     """A file to be written: where, and what the browser is told about it (`result`)."""
@@ -374,11 +408,27 @@ def output_path(prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> 
     prefix: may hold folders and the host's marks such as %year%. extension: with its dot. size: (H, W) for %height% and
     %width%. UserError where the prefix leads out of the output folder.
     """
-    root = Path(os.path.abspath(folder_paths.get_output_directory()))
+    return _next_file(Path(folder_paths.get_output_directory()), "output", prefix, extension, size)
+
+
+def _next_file(root: Path, what: str, prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> OutputFile:
+    root = Path(os.path.abspath(root))
     if not _inside(root / prefix, root):
-        raise UserError(f"The file name '{prefix}' leads out of the output folder {root}. Choose one inside it.")
+        raise UserError(f"The file name '{prefix}' leads out of the {what} folder {root}. Choose one inside it.")
     folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, str(root), size[1], size[0])
     return OutputFile(Path(folder) / f"{name}_{number:05d}_{extension}", subfolder)
+
+
+def output_folder(name: str) -> Path:
+    """The folder `name` inside the output folder, which may not exist yet; for work that is gone on with.
+
+    UserError where it leads out of the output folder, or is that folder itself.
+    """
+    root = Path(os.path.abspath(folder_paths.get_output_directory()))
+    path = Path(os.path.abspath(root / name))
+    if path == root or not _inside(path, root):
+        raise UserError(f"The name '{name}' leads out of the output folder {root}. Choose one inside it.")
+    return path
 
 
 def result_path(result: Mapping[str, str]) -> Path:

@@ -60,7 +60,7 @@ class FolderPictures:
         """size: (H, W) in pixels."""
         if not folder.is_dir():
             raise UserError(f"There is no folder '{folder}'. Give the folder that holds the pictures to train on.")
-        found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in EXTENSIONS)
+        found = files_in(folder)
         if not found:
             raise UserError(
                 f"The folder '{folder}' holds no pictures. Put some there, as {', '.join(sorted(EXTENSIONS))}."
@@ -235,6 +235,12 @@ class Feed:
             random = torch.Generator().manual_seed(mixed_seed(self._seed, epoch))
             self._orders[epoch] = torch.randperm(total, generator=random)
         return self._orders[epoch]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The pictures of a folder and its subfolders, by their names, in an order that is the same on every system."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def mixed_seed(*numbers: int) -> int:
