@@ -119,15 +119,15 @@ def test_only_the_front_outline_shows(hidden):
 
 
 def test_an_outline_that_runs_into_the_depth_is_met_where_perspective_puts_it():
-    """From depth 1 to 9 before a wall at 3: the edge passes the wall after three quarters of its way on the screen."""
+    """From depth 9 to 1 through a wall at 3: the edge passes the wall after a quarter of its way on the screen."""
     wall = torch.tensor([[0, 0, 3], [88, 0, 3], [0, 80, 3.0]])
-    slanted = torch.tensor([[10.3, 4, 1], [10.7, 32, 9], [3.0, 4, 1]])
+    slanted = torch.tensor([[10.3, 4, 9], [10.7, 32, 1], [3.0, 32, 1]])
     screen, faces = torch.cat([wall, slanted])[None].double(), torch.arange(6).reshape(2, 3)
     fragments = rasterise(screen, faces, SIZE)
     front = (fragments.face == 1).double()[..., None]
     edge = antialias(front, fragments, screen, faces)[0, :, 10, 0]
     blended = ((edge > 0.1) & (edge < 0.9)).nonzero().squeeze(1)
-    assert blended.tolist() == list(range(4, 25))  # rows whose centre lies above 4 + 28 · 3/4
+    assert blended.tolist() == list(range(11, 32))  # rows whose centre lies below 4 + 28 / 4
 
 
 def test_coincident_outlines_count_once():
