@@ -43,7 +43,7 @@ BUMPS: dict[str, tuple[Triple, Triple, Triple]] = {
     "brow_ridge": ((0.27, 0.20, 0.64), (0.20, 0.085, 0.24), (0.0, -0.006, 0.030)),
 }
 """Soft bumps: centre on the left half (x = 0 on the middle line), width, displacement; mirrored to the right."""
-PLATEAU = (0.30, 0.58)
+PLATEAU = (0.30, 0.54)
 """Distance from the eye's centre within which a field is rigid, and beyond which it is free."""
 EYE_SIZE, EYE_STYLE, EYE_TILT = 0.075, 0.075, 0.07
 """Growth of an eye with one deviation of its size, and of the style; radians of its tilt."""
@@ -235,7 +235,7 @@ def _above_neck(p: Array) -> Array:
 
 def _below_eyes(p: Array) -> Array:
     """[N] 0 above the eyes, 1 at the chin and below: the share of a shortened face, slow enough that nothing folds."""
-    return np.interp(p[:, 1], (-0.95, -0.55, -0.36, 0.0, 0.12), (1.0, 0.80, 0.58, 0.04, 0.0))
+    return np.interp(p[:, 1], (-0.95, -0.72, -0.55, -0.40, -0.25, -0.05), (1.0, 0.86, 0.68, 0.43, 0.14, 0.0))
 
 
 def _at_brows(p: Array) -> Array:
