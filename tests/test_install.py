@@ -41,7 +41,9 @@ def test_every_file_that_is_no_code_is_package_data():
 
 
 def test_nothing_is_pinned_and_the_registry_finds_what_it_needs():
-    assert not [name for name in PROJECT["project"]["dependencies"] if re.search(r"[<>=]", name)]
+    required = (pack.ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    assert "torch" in required and not [name for name in required if re.search(r"[<>=]", name)]
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["dependencies"]["file"] == ["requirements.txt"]
     assert {"test", "pytorch3d", "detect", "cluster", "train"} <= PROJECT["project"]["optional-dependencies"].keys()
     comfy = PROJECT["tool"]["comfy"]
     assert comfy["DisplayName"] == "Portrait Rig" and comfy["requires-comfyui"] == ">=0.8.0" and comfy["PublisherId"]
@@ -53,7 +55,7 @@ def test_the_readme_names_both_commands_and_the_check_runs_them():
     readme = (pack.ROOT / "README.md").read_text(encoding="utf-8")
     found = dict(re.findall(r"<!-- (\w+) -->\n```sh\n(.+)\n```\n", readme))
     assert found["quickstart"] == "pip install -e . && python -m portrait_rig run example_workflows/fit_3dmm.json"
-    assert found["tests"] == "pip install -e .[test] && python -m pytest"
+    assert found["tests"] == 'pip install -e ".[test]" && python -m pytest'
     check = (pack.ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "command_after tests" in check and "command_after quickstart" in check
 

@@ -32,8 +32,7 @@ def find_with_yunet(pictures: Tensor, model: Path, minimum_score: float = MINIMU
 
     UserError where the file is no YuNet model or this OpenCV cannot run it.
     """
-    import cv2
-
+    cv2 = _opencv()
     height, width = pictures.shape[-2:]
     scale = min(1.0, LONGEST_SIDE / max(height, width, 1))
     size = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -50,10 +49,20 @@ def find_with_yunet(pictures: Tensor, model: Path, minimum_score: float = MINIMU
     return [[_face(row, ratio) for row in ([] if rows is None else rows.tolist())] for rows in answers]
 
 
+def _opencv():
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        raise UserError(
+            "YuNet runs in OpenCV, which is not installed. Install it by `pip install opencv-python-headless`, or take "
+            "the landmarks from somewhere else."
+        ) from None
+    return cv2
+
+
 def _shrunk(picture: Tensor, size: tuple[int, int]):
     """[3, H, W] RGB 0…1 -> OpenCV's uint8 BGR array of the given (width, height)."""
-    import cv2
-
+    cv2 = _opencv()
     bgr = picture.detach().clamp(0, 1).mul(255).round().to("cpu", torch.uint8).permute(1, 2, 0).flip(-1)
     array = bgr.contiguous().numpy()
     return array if array.shape[1::-1] == size else cv2.resize(array, size, interpolation=cv2.INTER_AREA)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy
@@ -293,6 +294,12 @@ def test_a_file_that_is_no_yunet_is_named(tmp_path):
     (tmp_path / "wrong.onnx").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"cannot find faces with 'wrong\.onnx'"):
         detect.find_with_yunet(torch.zeros(1, 3, 64, 64), tmp_path / "wrong.onnx")
+
+
+def test_a_missing_opencv_is_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match="pip install opencv-python-headless"):
+        detect.find_with_yunet(torch.zeros(1, 3, 64, 64), tmp_path / "yunet.onnx")
 
 
 def test_an_opencv_without_yunet_is_a_sentence(monkeypatch, tmp_path):
