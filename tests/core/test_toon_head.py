@@ -118,7 +118,7 @@ def test_no_texel_belongs_to_two_triangles(packed):
 def test_the_face_takes_most_of_the_texture(packed):
     areas = measures.signed_areas(packed[0]["uv"].astype(float)[packed[0]["uv_faces"]])
     face = areas[packed[0]["face_region"] > 0].sum()
-    assert face > 0.35  # measured: 0.38 of the whole square, of which 0.84 is used
+    assert face > 0.35  # measured: 0.39 of the whole square, of which 0.84 is used
     assert face > areas[part_mask(packed, "skin") & (packed[0]["face_region"] == 0)].sum()
 
 
@@ -145,7 +145,7 @@ def test_contour_lines_are_on_the_skin_and_pass_near_their_landmarks(packed, mod
     skin = np.unique(tensors["faces"][part_mask(packed, "skin")])
     assert tensors["contour"].shape[0] == 17 and np.isin(tensors["contour"], skin).all()
     lines = tensors["mean"][tensors["contour"]]
-    assert np.linalg.norm(lines - points[:, None], axis=2).min(1).max() < 0.10  # measured: 0.06
+    assert np.linalg.norm(lines - points[:, None], axis=2).min(1).max() < 0.02  # measured: 0
     assert (lines[:, -1, 2] > lines[:, 0, 2] + 0.15).all(), "each line comes from behind"
 
 
@@ -161,7 +161,7 @@ def test_lids_stay_clear_of_the_eyeballs(packed, model, blink):
         lids = skin[(packed[0]["lid_vertices"][skin] == side + 1).all(1)]
         for number, head in enumerate(heads):
             nearest = measures.nearest_to_ball(head, lids, centres[number, side], radius[number, side])
-            assert nearest > 1.0  # measured: 1.0009
+            assert nearest > 1.015  # measured: 1.025
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.6])
