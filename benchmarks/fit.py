@@ -54,7 +54,7 @@ def main() -> None:
     lines = [
         "# Fit 3DMM, measured", "",
         f"`python benchmarks/fit.py --threads {arguments.threads} --write`; torch {torch.__version__}, "
-        f"Python {platform.python_version()}, {platform.machine()}, {arguments.threads} threads. "
+        f"Python {platform.python_version()}, {platform.machine()}, threads: {arguments.threads}. "
         "Seconds are those of the processor, all threads together, so that other work on the machine does not count.",
     ]  # fmt: skip
     for name in arguments.only:
