@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import face_find, face_fit, face_params, host, load, save
+from . import face_find, face_fit, face_params, host, invert, latents, load, save, stylegan, train
 from .host import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
@@ -11,6 +11,10 @@ NODES: list[type[io.ComfyNode]] = [
     *face_fit.NODES,
     *face_params.NODES,
     *save.NODES,
+    *stylegan.NODES,
+    *latents.NODES,
+    *invert.NODES,
+    *train.NODES,
 ]
 """Every node of the pack, in the order of the menus."""
 

@@ -23,7 +23,8 @@ ALL, CUSTOM = "all", "custom"
 LAYER_RANGES = {ALL: "0-", "coarse": "0-3", "middle": "4-7", "fine": "8-"}
 """Layers by what they steer: pose and shape, features, colours and texture. StyleGAN, figure 3: the resolutions 4 and
 8, 16 and 32, 64 and above, two layers each."""
-PATHS = ("linear", "spherical")
+LINEAR, SPHERICAL = "linear", "spherical"
+PATHS = (LINEAR, SPHERICAL)
 """Between two codes: a straight line, or an arc around the mean code, along which no frame is blander than its ends."""
 
 SEEDS = 2**32
@@ -66,7 +67,7 @@ def sample(
 def untruncated(generator: Generator, z: Tensor) -> Tensor:
     """Codes w [N, w_dim] of z [N, z_dim]; a conditional generator's classes come in turn."""
     label = _one_hot([i % generator.c_dim for i in range(len(z))], generator) if generator.c_dim else None
-    return generator.network.mapping.features(z.to(generator.w_avg), label)
+    return generator.network.mapping.features(z, label)
 
 
 def layers_of(ranges: str, count: int) -> list[int]:
@@ -147,4 +148,4 @@ def _between(a: Tensor, b: Tensor, t: Tensor, centre: Tensor | None) -> Tensor:
 
 def _one_hot(categories: list[int], generator: Generator) -> Tensor:
     """[N, c_dim]."""
-    return functional.one_hot(torch.tensor(categories), generator.c_dim).to(generator.w_avg)
+    return functional.one_hot(torch.tensor(categories), generator.c_dim)

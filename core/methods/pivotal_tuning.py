@@ -66,7 +66,7 @@ def tune(
     target, mask = targets(picture, mask, generator)
     frames = common_batch(pictures=len(target), latents=len(latent))
     target = target.expand(frames, -1, -1, -1)
-    w = latent.codes_for(generator.id).detach().to(generator.w_avg, copy=True).expand(frames, -1, -1)
+    w = latent.codes_for(generator.id).detach().to(generator.device, copy=True).expand(frames, -1, -1)
     distance = Weighted(settings.pyramid, settings.pixel, settings.perceptual, perceptual)
     random = torch.Generator().manual_seed(settings.seed)
     _, spread = statistics(generator) if settings.locality else (None, 0.0)

@@ -15,6 +15,7 @@ from ..checkpoints import Checkpoint
 from ..errors import UserError
 from ..types import GeneratorId, Latent
 from . import rosinality, stylegan2, stylegan2_discriminator, stylegan3, stylegan_tf
+from .layers import truncate
 from .stylegan2 import StyleGan2
 from .stylegan2_discriminator import Discriminator
 from .stylegan3 import StyleGan3
@@ -83,8 +84,15 @@ class Generator:
 
     @property
     def w_avg(self) -> Tensor:
-        """[w_dim], the mean code, towards which truncation moves."""
+        """[w_dim], the mean code, towards which truncation moves. UserError where the file kept none."""
+        if not hasattr(self.network.mapping, "w_avg"):
+            raise UserError(f"The generator '{self.id.name}' has no mean code (w_avg): leave its truncation at 1.")
         return self.network.mapping.w_avg
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.network.parameters()).device
 
     def latent(self, w: Tensor) -> Latent:
         """Codes [B, num_ws, w_dim], or [B, w_dim] for the same code in every layer, as this generator's."""
@@ -98,7 +106,8 @@ class Generator:
 
     def map(self, z: Tensor, label: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None) -> Latent:
         """Codes of z [B, z_dim] and labels [B, c_dim]. truncation: 1 none, 0 the mean, in `cutoff` layers or all."""
-        return self.latent(self.network.mapping(z, label, truncation, cutoff))
+        ws = self.network.mapping(z, label)
+        return self.latent(ws if truncation == 1 else truncate(ws, self.w_avg, truncation, cutoff))
 
     def draw(
         self,
@@ -112,7 +121,7 @@ class Generator:
 
         UserError for another generator's latent. Gradients flow where they are wanted.
         """
-        w = latent.codes_for(self.id).to(self.w_avg.device)
+        w = latent.codes_for(self.id).to(self.device)
         synthesis = self.compiled or self.network.synthesis
         return synthesis(w, noise_mode, noise, seed, usable_precision(precision or self.precision, w.device)) / 2 + 0.5
 

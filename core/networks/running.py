@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from .generator import Generator, usable_precision
 
@@ -19,7 +18,7 @@ def prepared(generator: Generator, precision: str = "fp32", compiled: bool = Fal
     Draws one picture for every wish to find out; that is also when it is compiled, which may take minutes.
     """
     told = []
-    wanted, device = PRECISIONS[precision], generator.w_avg.device
+    wanted, device = PRECISIONS[precision], generator.device
     result = generator.exact()
     if wanted is not None:
         trouble = None if usable_precision(wanted, device) else "it gains nothing here"
@@ -38,15 +37,11 @@ def prepared(generator: Generator, precision: str = "fp32", compiled: bool = Fal
 
 
 def _trouble(generator: Generator) -> str | None:
-    """What goes wrong when it draws its mean picture, in one line, or None."""
+    """What goes wrong when it draws a picture, in one line, or None."""
     try:
         with torch.no_grad():
-            picture = _mean_picture(generator)
+            picture = generator.draw(generator.latent(torch.zeros(1, generator.w_dim)))
     except (RuntimeError, ImportError, OSError, NotImplementedError) as error:  # what compilers and backends raise
         lines = str(error).strip().splitlines()
         return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
     return None if picture.isfinite().all() else "the picture is not finite"
-
-
-def _mean_picture(generator: Generator) -> Tensor:
-    return generator.draw(generator.latent(generator.w_avg[None]))

@@ -1,0 +1,199 @@
+"""Nodes around the generator itself: Load StyleGAN, Generate Image, Save StyleGAN."""
+
+from __future__ import annotations
+
+import torch
+
+from ..core.checkpoints import read, save_safetensors
+from ..core.errors import UserError
+from ..core.methods.generate import generate
+from ..core.methods.latents import SEEDS
+from ..core.networks.generator import WHICH, Generator, load_generator, packed
+from ..core.networks.running import PRECISIONS, prepared
+from ..core.networks.stylegan2 import NOISE_MODES
+from ..core.networks.untrained import NAME, untrained
+from ..core.types import Latent
+from . import host
+from .host import io
+
+DEMO = f"({NAME})"
+"""The choice that needs no file."""
+EXTENSIONS = frozenset({".safetensors", ".pkl", ".pt", ".pth", ".tar"})
+OTHER_FOLDERS = ("stylegan", "stylegan2", "stylegan3", "gan")
+"""Model folders that other packs may have registered; files there are offered, too."""
+IN_MODELS, IN_OUTPUT = f"models/{host.MODEL_FOLDER}", "output"
+MOST_AT_ONCE = 256
+
+
+class LoadStyleGan(io.ComfyNode):
+    """A generator from any published file, or the untrained one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigLoadStyleGan",
+            display_name="Load StyleGAN",
+            category="Portrait Rig/stylegan",
+            description="Loads a StyleGAN2 or StyleGAN3 generator as its authors published it: NVIDIA's .pkl, "
+            "rosinality's .pt, StyleGAN-Human, TensorFlow pickles, or .safetensors. Nothing in a file is executed.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=[DEMO, *host.model_names(EXTENSIONS, also=OTHER_FOLDERS)],
+                    default=DEMO,
+                    tooltip=f"A file of models/{host.MODEL_FOLDER} (or models/stylegan, where another pack has one). "
+                    f"{DEMO} needs no file: it draws coloured clouds of 64 × 64 pixels, for trying the wires.",
+                ),
+                io.Combo.Input(
+                    "which",
+                    options=list(WHICH),
+                    default=WHICH[0],
+                    tooltip="Of a training checkpoint: G_ema, the averaged generator, is the one to use; G is the one "
+                    "in training.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(PRECISIONS),
+                    default=next(iter(PRECISIONS)),
+                    tooltip="Of drawing: fp16 and bf16 are about twice as fast on GPUs and differ by about 1 %. Where "
+                    "the device cannot, fp32 is used and the output about says so. Inversion is always in fp32.",
+                ),
+                io.Boolean.Input(
+                    "compile",
+                    default=False,
+                    tooltip="torch.compile: the first picture takes minutes, the others are faster. Without a "
+                    "compiler it runs as usual, and about says so.",
+                    extra_dict=host.ADVANCED,
+                ),
+            ],
+            outputs=[
+                host.StyleGan.Output(display_name="stylegan", tooltip="The generator; latents belong to its weights."),
+                io.String.Output(
+                    display_name="about",
+                    tooltip="What was recognised: family, size in pixels, number and width of codes, what was guessed.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None) -> object:
+        """A file that was replaced is loaded anew."""
+        if file in (None, DEMO):
+            return file
+        path = host.model_path(file, also=OTHER_FOLDERS)
+        state = path.stat()
+        return str(path), state.st_size, state.st_mtime
+
+    @classmethod
+    def execute(cls, file: str, which: str, precision: str, compile: bool) -> io.NodeOutput:
+        with host.loading():
+            if file == DEMO:
+                generator = untrained()
+            else:
+                generator = load_generator(read(host.model_path(file, also=OTHER_FOLDERS)), which)
+        told = []
+        if compile or PRECISIONS[precision] is not None:
+            with host.memory(generator.network):
+                generator, told = prepared(generator, precision, compile)
+        about = "\n".join([generator.describe(), *told])
+        return io.NodeOutput(generator, about, ui=host.show_text(about))
+
+
+class GenerateImage(io.ComfyNode):
+    """Pictures of latents."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigGenerateImage",
+            display_name="Generate Image (StyleGAN)",
+            category="Portrait Rig/stylegan",
+            description="Draws the picture of every latent, a few at a time.",
+            inputs=[
+                host.StyleGan.Input("stylegan", tooltip="The generator that the latents belong to."),
+                host.Latent.Input("latent", tooltip="B latents; each becomes a picture."),
+                io.Combo.Input(
+                    "noise",
+                    options=list(NOISE_MODES),
+                    default=NOISE_MODES[0],
+                    tooltip="Fine random detail such as single hairs. const: what the file holds, the same every time. "
+                    "none: smooth. random: from the seed. StyleGAN3 takes no noise.",
+                ),
+                io.Int.Input(
+                    "noise_seed",
+                    default=0,
+                    min=0,
+                    max=SEEDS - 1,
+                    control_after_generate=True,
+                    tooltip="Of random noise; picture number i takes seed + i. Ignored in the other modes.",
+                ),
+                io.Int.Input(
+                    "at_once",
+                    default=4,
+                    min=1,
+                    max=MOST_AT_ONCE,
+                    tooltip="Pictures drawn together: more is faster on a GPU and needs memory in proportion; the "
+                    "pictures are the same.",
+                    extra_dict=host.ADVANCED,
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="B pictures in the generator's size.")],
+        )
+
+    @classmethod
+    def execute(cls, stylegan: Generator, latent: Latent, noise: str, noise_seed: int, at_once: int) -> io.NodeOutput:
+        if len(latent) == 0:
+            raise UserError("There is no latent to draw. Connect at least one.")
+        with host.memory(stylegan.network), host.working(len(latent)) as watch:
+            drawn = generate(stylegan, latent, noise, noise_seed, at_once, watch)
+        if drawn.shape[1] == 1:
+            drawn = drawn.expand(-1, 3, -1, -1)
+        if drawn.shape[1] not in (3, 4):
+            raise UserError(
+                f"The generator '{stylegan.id.name}' draws {drawn.shape[1]} channels, which is no picture of grey, RGB "
+                "or RGBA. Use another one."
+            )
+        return io.NodeOutput(host.picture_out(drawn))
+
+
+class SaveStyleGan(io.ComfyNode):
+    """A generator to a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigSaveStyleGan",
+            display_name="Save StyleGAN",
+            category="Portrait Rig/stylegan",
+            description="Writes a generator, such as one that Invert Image tuned, as .safetensors. A tuned one "
+            "remembers whose latents it understands.",
+            inputs=[
+                host.StyleGan.Input("stylegan", tooltip="The generator, tuned or as it was loaded."),
+                io.Combo.Input(
+                    "folder",
+                    options=[IN_MODELS, IN_OUTPUT],
+                    default=IN_MODELS,
+                    tooltip="The model folder, where Load StyleGAN finds it after a refresh, or the output folder.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="stylegan/tuned",
+                    tooltip="Folder and name below it; a number and .safetensors are added.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="file", tooltip="The file's full path.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, stylegan: Generator, folder: str, filename_prefix: str) -> io.NodeOutput:
+        if folder == IN_MODELS:
+            path = host.model_output_path(filename_prefix, ".safetensors")
+        else:
+            path = host.output_path(filename_prefix, ".safetensors").path
+        with torch.no_grad():
+            save_safetensors(path, *packed(stylegan))
+        return io.NodeOutput(str(path), ui=host.show_text(str(path)))
+
+
+NODES = [LoadStyleGan, GenerateImage, SaveStyleGan]

@@ -1,0 +1,457 @@
+"""The nodes around StyleGAN, called as ComfyUI calls them: keywords, defaults, inside inference mode."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from portrait_rig.core.checkpoints import save_safetensors
+from portrait_rig.core.errors import UserError
+from portrait_rig.core.networks.generator import Generator, fingerprint, packed
+from portrait_rig.core.networks.layers import MappingOptions
+from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
+from portrait_rig.core.networks.stylegan3 import StyleGan3, StyleGan3Options
+from portrait_rig.nodes import host, invert, latents, stylegan
+
+QUICK = {"steps": 3, "space": "W"}
+
+
+def call(node, **inputs):
+    """The node's outputs for some inputs, the others at their defaults."""
+    defaults = {i.id: i.options["default"] for i in node.GET_SCHEMA().inputs if "default" in i.options}
+    with torch.inference_mode():
+        return node.EXECUTE_NORMALIZED(**{**defaults, **inputs}).args
+
+
+def refuses(words, node, **inputs):
+    with pytest.raises(UserError, match=words) as caught:
+        call(node, **inputs)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    """Input, output and model folders of this test alone."""
+    from portrait_rig.nodes.standin import folder_paths
+
+    for name in ("input", "output", "models/portrait_rig", "models/stylegan"):
+        (tmp_path / name).mkdir(parents=True)
+    host.use_folders(tmp_path / "input", tmp_path / "output")
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
+    host.register_model_folder()
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def demo():
+    host.register_model_folder()
+    return call(stylegan.LoadStyleGan)[0]
+
+
+@pytest.fixture(scope="module")
+def pair(demo):
+    return call(latents.SampleLatent, stylegan=demo, seed=5, count=2)[0]
+
+
+def small(name="small", seed=1, channels=(8, 8), img_channels=3, **mapping):
+    torch.manual_seed(seed)
+    options = StyleGan2Options(
+        {4 << i: c for i, c in enumerate(channels)},
+        MappingOptions(**{"z_dim": 8, "w_dim": 8, "num_layers": 2, **mapping}),
+        img_channels,
+    )
+    return Generator.of(StyleGan2(options).eval().requires_grad_(False), name)
+
+
+def sampled(generator, **options):
+    return call(latents.SampleLatent, stylegan=generator, **options)[0]
+
+
+def is_image(value, frames, height, width, channels=3):
+    return (
+        tuple(value.shape) == (frames, height, width, channels)
+        and value.dtype == torch.float32
+        and value.is_contiguous()
+        and value.min() >= 0
+        and value.max() <= 1
+    )
+
+
+# Load StyleGAN
+
+
+def test_the_demo_needs_no_file_and_is_the_same_everywhere(demo):
+    again, about = call(stylegan.LoadStyleGan)
+    assert demo.id == again.id and demo.id.fingerprint == "e5fe687fa67eacea"
+    assert "untrained demo 64²: StyleGAN2, 64×64, z 32, w 10 × 32" in about
+    assert not any(t.is_inference() for t in (*demo.network.parameters(), *demo.network.buffers()))
+    drawn = call(stylegan.GenerateImage, stylegan=demo, latent=sampled(demo, count=8, truncation=1.0))[0]
+    saturated = ((drawn <= 0) | (drawn >= 1)).float().mean()
+    assert saturated < 0.1 and drawn.std() > 0.1  # measured 0.03 and 0.22
+
+
+def test_loading_draws_no_random_numbers():
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    call(stylegan.LoadStyleGan)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_file_of_the_model_folder(folders):
+    original = small()
+    save_safetensors(folders / "models" / "portrait_rig" / "mine.safetensors", *packed(original))
+    choices = stylegan.LoadStyleGan.INPUT_TYPES()["required"]["file"][1]["options"]
+    assert choices[0] == stylegan.DEMO and "mine.safetensors" in choices
+    found, about = call(stylegan.LoadStyleGan, file="mine.safetensors")
+    assert found.id.fingerprint == original.id.fingerprint and found.id.name == "mine"
+    assert about.startswith("mine: StyleGAN2, 8×8")
+
+
+def test_a_file_of_another_packs_folder(folders):
+    save_safetensors(folders / "models" / "stylegan" / "theirs.safetensors", *packed(small()))
+    refuses("'theirs.safetensors' is missing", stylegan.LoadStyleGan, file="theirs.safetensors")
+    host.folder_paths.folder_names_and_paths["stylegan"] = ([str(folders / "models" / "stylegan")], {".safetensors"})
+    assert "theirs.safetensors" in host.model_names(stylegan.EXTENSIONS, also=stylegan.OTHER_FOLDERS)
+    assert call(stylegan.LoadStyleGan, file="theirs.safetensors")[0].id.name == "theirs"
+
+
+def test_a_replaced_file_is_loaded_anew(folders):
+    path = folders / "models" / "portrait_rig" / "mine.safetensors"
+    save_safetensors(path, *packed(small()))
+    state = stylegan.LoadStyleGan.fingerprint_inputs
+    first = state(file=path.name)
+    assert first == state(file=path.name) and state(file=stylegan.DEMO) == stylegan.DEMO
+    path.write_bytes(b"other")
+    assert state(file=path.name) != first
+
+
+def test_what_load_refuses(folders):
+    place = folders / "models" / "portrait_rig"
+    refuses(r"'nobody\.pkl' is missing\. Put it into .*portrait_rig", stylegan.LoadStyleGan, file="nobody.pkl")
+    save_safetensors(place / "lora.safetensors", {"lora.weight": torch.zeros(3)})
+    refuses("'lora.safetensors' holds no StyleGAN2 or StyleGAN3", stylegan.LoadStyleGan, file="lora.safetensors")
+    (place / "short.pkl").write_bytes(b"\x80\x04\x95")
+    refuses(r"'short\.pkl'", stylegan.LoadStyleGan, file="short.pkl")
+    tensors, metadata = packed(small())
+    for key in ("init", "latent_space"):
+        save_safetensors(place / "odd.safetensors", tensors, {**metadata, key: "["})
+        refuses(f"'odd.safetensors' is damaged: its '{key}' is no table", stylegan.LoadStyleGan, file="odd.safetensors")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_precision_falls_back_in_words(precision):
+    found, about = call(stylegan.LoadStyleGan, precision=precision)
+    if found.precision is None:
+        assert f"runs in fp32, since on cpu {precision} is not usable" in about
+    else:
+        assert precision == "bf16" and "runs in fp32" not in about
+        exact = call(stylegan.LoadStyleGan)[0]
+        chosen = sampled(exact)
+        images = [call(stylegan.GenerateImage, stylegan=g, latent=chosen)[0] for g in (found, exact)]
+        assert 0 < (images[0] - images[1]).abs().max() < 0.2  # measured 0.02
+
+
+def test_compiling_falls_back_in_words(monkeypatch):
+    def broken(module):
+        def call(*arguments):
+            raise RuntimeError("no compiler\nat all")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    found, about = call(stylegan.LoadStyleGan, compile=True)
+    assert found.compiled is None and about.endswith("runs uncompiled: RuntimeError: no compiler")
+
+
+def test_a_compiled_generator_draws_through_its_compilation(monkeypatch):
+    seen = []
+
+    def compiled(module):
+        return lambda *arguments: seen.append(1) or module(*arguments)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    found, about = call(stylegan.LoadStyleGan, compile=True)
+    assert len(seen) == 1 and "uncompiled" not in about
+    call(stylegan.GenerateImage, stylegan=found, latent=sampled(found))
+    assert len(seen) == 2
+
+
+# Generate Image
+
+
+def test_pictures_do_not_depend_on_how_many_are_drawn_together(demo):
+    many = sampled(demo, count=5)
+    for noise in ("const", "none", "random"):
+        one, all_at_once = (
+            call(stylegan.GenerateImage, stylegan=demo, latent=many, noise=noise, noise_seed=7, at_once=n)[0]
+            for n in (2, 5)
+        )
+        assert is_image(one, 5, 64, 64)
+        assert (one - all_at_once).abs().max() < 1e-5, noise  # measured 1e-6
+    last = call(stylegan.GenerateImage, stylegan=demo, latent=many[4:], noise="random", noise_seed=11)[0]
+    assert (last[0] - one[4]).abs().max() < 1e-5
+
+
+def test_noise_modes_and_seeds_differ(demo, pair):
+    draw = lambda **options: call(stylegan.GenerateImage, stylegan=demo, latent=pair, **options)[0]  # noqa: E731
+    const, none, first, second = (
+        draw(), draw(noise="none"), draw(noise="random", noise_seed=1), draw(noise="random", noise_seed=2)
+    )  # fmt: skip
+    for a, b in ((const, none), (const, first), (first, second), (none, first)):
+        assert (a - b).abs().mean() > 0.005
+    assert torch.equal(first, draw(noise="random", noise_seed=1))
+
+
+def test_grey_and_transparent_generators_and_stylegan3():
+    for channels, expected in ((1, 3), (4, 4)):
+        generator = small(img_channels=channels)
+        drawn = call(stylegan.GenerateImage, stylegan=generator, latent=sampled(generator, truncation=1.0))[0]
+        assert is_image(drawn, 1, 8, 8, expected)
+    torch.manual_seed(0)
+    options = StyleGan3Options(16, (6, 6, 6, 6, 3), MappingOptions(z_dim=8, w_dim=8, num_layers=1))
+    alias_free = Generator.of(StyleGan3(options).eval().requires_grad_(False), "sg3")
+    drawn = call(stylegan.GenerateImage, stylegan=alias_free, latent=sampled(alias_free), noise="random")[0]
+    assert is_image(drawn, 1, 16, 16)
+
+
+def test_a_cancel_between_chunks(demo, monkeypatch):
+    def cancelled():
+        raise host.Cancelled
+
+    many = sampled(demo, count=3)
+    monkeypatch.setattr(host._mm, "throw_exception_if_processing_interrupted", cancelled)
+    with pytest.raises(host.Cancelled):
+        call(stylegan.GenerateImage, stylegan=demo, latent=many, at_once=1)
+
+
+def test_what_generate_refuses(demo, pair):
+    refuses("no latent to draw", stylegan.GenerateImage, stylegan=demo, latent=pair[:0])
+    other = small()
+    refuses(r"'untrained demo 64²'.*'small'", stylegan.GenerateImage, stylegan=other, latent=pair)
+    broken = type(pair)(pair.w * math.nan, pair.generator)
+    refuses("drew values that are no numbers", stylegan.GenerateImage, stylegan=demo, latent=broken)
+    two = small(img_channels=2)
+    refuses("draws 2 channels", stylegan.GenerateImage, stylegan=two, latent=sampled(two))
+
+
+# Latents
+
+
+def test_a_sampled_latent_is_the_official_one(demo):
+    found = sampled(demo, seed=85, truncation=1.0)
+    z = torch.from_numpy(numpy.random.RandomState(85).randn(1, 32).astype(numpy.float32))
+    assert (found.w - demo.network.mapping(z)).abs().max() < 1e-6
+    near = sampled(demo, seed=85, truncation=0.0, cutoff=3).w
+    assert (near[:, :3] - demo.w_avg).abs().max() < 1e-6 and torch.equal(near[:, 3:], found.w[:, 3:])
+
+
+def test_classes_of_conditional_generators(demo):
+    generator = small(c_dim=3)
+    assert len(sampled(generator, class_index=2)) == 1
+    refuses("has 3 classes", latents.SampleLatent, stylegan=generator)
+    refuses("has no classes, but class 0", latents.SampleLatent, stylegan=demo, class_index=0)
+
+
+def test_mixing(demo, pair):
+    a, b = pair[:1], pair[1:]
+    half = call(latents.MixLatents, latent_a=a, latent_b=b)[0]
+    assert (half.w - (a.w + b.w) / 2).abs().max() < 1e-6
+    fine = call(latents.MixLatents, latent_a=a, latent_b=b, amount=1.0, layers="fine")[0]
+    assert torch.equal(fine.w[:, :8], a.w[:, :8]) and torch.equal(fine.w[:, 8:], b.w[:, 8:])
+    own = call(latents.MixLatents, latent_a=a, latent_b=b, amount=1.0, layers="custom", custom_layers="1, 3-")[0]
+    assert (own.w == b.w).all(2)[0].tolist() == [i == 1 or i >= 3 for i in range(10)]
+    options = {"latent_a": a, "latent_b": b, "layers": "custom"}
+    refuses("no list of layers", latents.MixLatents, custom_layers="all of them", **options)
+    refuses("has 10, numbered from 0", latents.MixLatents, custom_layers="10", **options)
+    foreign = sampled(small())
+    refuses(r"'small'.*'untrained demo 64²'", latents.MixLatents, latent_a=a, latent_b=foreign)
+
+
+def test_truncation(demo, pair):
+    mean = call(latents.TruncateLatent, stylegan=demo, latent=pair, truncation=0.0)[0]
+    assert (mean.w - demo.w_avg).abs().max() < 1e-6
+    refuses(r"'untrained demo 64²'.*'small'", latents.TruncateLatent, stylegan=small(), latent=pair)
+
+
+def test_directions_and_moves(demo, pair):
+    found, about = call(latents.LatentDirections, stylegan=demo, layers="coarse", count=4)
+    assert len(found) == 4 and "4 directions of 'untrained demo 64²', layers coarse" in about
+    there = call(latents.MoveLatent, latent=pair, directions=found, number=2, strength=3.0)[0]
+    back = call(latents.MoveLatent, latent=there, directions=found, number=2, strength=-3.0)[0]
+    assert (there.w[:, :4] - pair.w[:, :4]).abs().max() > 0.1 and torch.equal(there.w[:, 4:], pair.w[:, 4:])
+    assert (back.w - pair.w).abs().max() < 1e-6
+    fine = call(latents.MoveLatent, latent=pair, directions=found, layers="fine")[0]
+    assert torch.equal(fine.w[:, :8], pair.w[:, :8]) and not torch.equal(fine.w, pair.w)
+    refuses("Direction 5 was asked for", latents.MoveLatent, latent=pair, directions=found, number=5)
+    refuses("belong to generator 'untrained", latents.MoveLatent, latent=sampled(small()), directions=found)
+    refuses("numbered from 0", latents.LatentDirections, stylegan=small(), layers="fine")
+
+
+def test_walks(demo, pair):
+    for path in ("linear", "spherical"):
+        found = call(latents.LatentWalk, stylegan=demo, latent=pair, frames=3, path=path)[0]
+        assert len(found) == 4 and (found.w[[0, 3]] - pair.w).abs().max() < 1e-5
+    looped = call(latents.LatentWalk, stylegan=demo, latent=pair[:1], frames=3, loop=True, then=pair[1:])[0]
+    assert len(looped) == 6
+    refuses("at least 2 latents", latents.LatentWalk, stylegan=demo, latent=pair[:1])
+    refuses(r"'untrained demo 64²'.*'small'", latents.LatentWalk, stylegan=small(), latent=pair)
+
+
+def test_there_and_back_through_a_file(demo, pair, folders):
+    (name,) = call(latents.SaveLatent, latent=pair)
+    assert name == "latent/latent_00001_.safetensors [output]"
+    found, about = call(latents.LoadLatent, file=name)
+    assert torch.equal(found.w, pair.w) and about == "2 latents of 'untrained demo 64²', 10 layers of 32 values"
+    assert len(call(latents.LoadLatent, file=name, stylegan=demo)[0]) == 2
+    refuses(r"'untrained demo 64²'.*'small'", latents.LoadLatent, file=name, stylegan=small())
+    refuses(r"'untrained demo 64²'.*'small'", stylegan.GenerateImage, latent=found, stylegan=small())
+    assert latents.LoadLatent.fingerprint_inputs() is None
+    first = latents.LoadLatent.fingerprint_inputs(file=name)
+    (folders / "output" / "latent" / "latent_00001_.safetensors").write_bytes(b"0")
+    assert latents.LoadLatent.fingerprint_inputs(file=name) != first
+    refuses("latent_00001_.safetensors", latents.LoadLatent, file=name)
+
+
+def test_a_projectors_file(demo, pair, folders):
+    numpy.savez(folders / "input" / "projected_w.npz", w=pair.w[:1].numpy())
+    assert torch.equal(call(latents.LoadLatent, file="projected_w.npz", stylegan=demo)[0].w, pair.w[:1])
+    refuses("does not say which generator", latents.LoadLatent, file="projected_w.npz")
+    refuses("no file 'none.npz'", latents.LoadLatent, file="none.npz")
+    refuses("leads out of the output folder", latents.SaveLatent, latent=pair, filename_prefix="../x")
+
+
+# Invert Image
+
+
+@pytest.fixture
+def image(demo, pair):
+    return call(stylegan.GenerateImage, stylegan=demo, latent=pair)[0]
+
+
+def test_inversion_gives_latents_pictures_and_a_report(demo, image):
+    before = fingerprint(demo.network.state_dict())
+    latent, generator, drawn, report = call(invert.InvertImage, image=image, stylegan=demo, **{**QUICK, "steps": 25})
+    assert len(latent) == 2 and latent.generator == demo.id and latent.w.device.type == "cpu"
+    assert generator is demo and is_image(drawn, 2, 64, 64)
+    assert "picture 2: PSNR" in report and "tuned" not in report
+    assert (drawn - image).abs().mean() < 0.03  # measured 0.01
+    again = call(stylegan.GenerateImage, stylegan=generator, latent=latent)[0]
+    assert (again - drawn).abs().max() < 1e-5
+    assert fingerprint(demo.network.state_dict()) == before
+
+
+def test_tuning_gives_another_generator_with_the_same_latents(demo, image, pair, folders):
+    inputs = {"image": 1 - image[:1], "stylegan": demo, **QUICK, "tune_steps": 4, "locality": 0.1}
+    latent, tuned, drawn, report = call(invert.InvertImage, **inputs)
+    assert tuned.tuned and tuned.id == demo.id and "tuned; latents and directions of" in tuned.describe()
+    assert "tuned:" in report
+    again = call(stylegan.GenerateImage, stylegan=tuned, latent=latent)[0]
+    assert (again - drawn).abs().max() < 1e-5
+    found = call(latents.LatentDirections, stylegan=demo, count=2)[0]
+    call(stylegan.GenerateImage, stylegan=tuned, latent=call(latents.MoveLatent, latent=latent, directions=found)[0])
+    for folder in (stylegan.IN_MODELS, stylegan.IN_OUTPUT):
+        (file,) = call(stylegan.SaveStyleGan, stylegan=tuned, folder=folder)
+        assert Path(file).is_relative_to(folders)
+    place = folders / "models" / "portrait_rig"
+    loaded, about = call(stylegan.LoadStyleGan, file="stylegan/tuned_00001_.safetensors")
+    assert (place / "stylegan" / "tuned_00001_.safetensors").is_file()
+    assert loaded.tuned and loaded.id == demo.id and "tuned; latents" in about
+    same = call(stylegan.GenerateImage, stylegan=loaded, latent=latent)[0]
+    assert torch.equal(same, again)
+
+
+def test_searches_begin_where_they_are_told(demo, image, pair):
+    for options in (
+        {"start": "best of random", "candidates": 3},
+        {"start": "latent", "start_latent": pair},
+        {"mask": torch.ones(64, 64), "stay": 0.1},
+        {"fit_noise": True},
+    ):
+        latent, generator, drawn, _ = call(invert.InvertImage, image=image, stylegan=demo, **QUICK, **options)
+        assert len(latent) == 2 and generator.tuned == ("fit_noise" in options)
+        again = call(stylegan.GenerateImage, stylegan=generator, latent=latent)[0]
+        assert (again - drawn).abs().max() < 1e-5
+
+
+def test_a_network_that_another_hand_moved_under_inference_mode(image):
+    """The trap: such weights are inference tensors, through which no gradient flows."""
+    with torch.inference_mode():
+        poisoned = small(channels=(8, 8, 8, 8, 8))
+    assert all(p.is_inference() for p in poisoned.network.parameters())
+    latent, generator, _, _ = call(invert.InvertImage, image=image, stylegan=poisoned, **QUICK, tune_steps=2)
+    assert len(latent) == 2 and generator.tuned
+
+
+def test_a_cancel_in_the_middle_poisons_no_weights(demo, image, monkeypatch):
+    steps = []
+
+    def cancel_later():
+        steps.append(1)
+        if len(steps) > 6:
+            raise host.Cancelled
+
+    before = fingerprint(demo.network.state_dict())
+    with monkeypatch.context() as patched:
+        patched.setattr(host._mm, "throw_exception_if_processing_interrupted", cancel_later)
+        with pytest.raises(host.Cancelled):
+            call(invert.InvertImage, image=image, stylegan=demo, steps=3, tune_steps=50)
+    assert len(steps) == 7
+    assert fingerprint(demo.network.state_dict()) == before
+    assert not any(p.is_inference() or p.requires_grad for p in demo.network.parameters())
+    assert len(call(invert.InvertImage, image=image, stylegan=demo, **QUICK)[0]) == 2
+
+
+def test_progress_and_live_pictures(demo, image, monkeypatch):
+    told = []
+    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
+    monkeypatch.setattr(host, "UPDATE_SECONDS", 0.0)
+    host.on_progress(lambda value, total, preview=None, node_id=None: told.append((value, total, preview)))
+    try:
+        call(invert.InvertImage, image=image, stylegan=demo, **QUICK, tune_steps=2)
+    finally:
+        host.on_progress(None)
+    assert [value for value, _, _ in told][-1] == 5 and {total for _, total, _ in told} == {5}
+    assert any(preview is not None for _, _, preview in told)
+
+
+def test_lpips_needs_its_backbone_and_leave_to_fetch_it(demo, image, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    refuses(
+        r"LPIPS needs the file vgg16-397923af\.pth \(528 MB.*Allow the download",
+        invert.InvertImage,
+        image=image,
+        stylegan=demo,
+        lpips="vgg",
+    )
+    text = invert.InvertImage.INPUT_TYPES()["required"]["lpips"][1]["tooltip"]
+    assert "vgg 528 MB" in text and "squeeze 5 MB" in text
+
+
+def test_what_invert_refuses(demo, image, pair):
+    options = {"stylegan": demo, **QUICK}
+    refuses("holds no pictures", invert.InvertImage, image=image[:0], **options)
+    refuses("no numbers", invert.InvertImage, image=image * math.nan, **options)
+    refuses("The picture is 64×32, this generator draws 64×64", invert.InvertImage, image=image[:, :32], **options)
+    refuses("needs a latent; connect one", invert.InvertImage, image=image, start="latent", **options)
+    foreign = sampled(small())
+    refuses("'small'.*'untrained", invert.InvertImage, image=image, start="latent", start_latent=foreign, **options)
+    refuses("masks: 3", invert.InvertImage, image=image, mask=torch.ones(3, 8, 8), **options)
+    refuses("All weights of the distance are 0", invert.InvertImage, image=image, pyramid_weight=0, pixel_weight=0,
+            **options)  # fmt: skip
+
+
+# Save StyleGAN
+
+
+def test_a_saved_generator_is_the_same_and_numbers_count_up(folders):
+    original = small()
+    first, second = (Path(call(stylegan.SaveStyleGan, stylegan=original, filename_prefix="mine")[0]) for _ in range(2))
+    assert (first.name, second.name) == ("mine_00001_.safetensors", "mine_00002_.safetensors")
+    found = call(stylegan.LoadStyleGan, file=first.name)[0]
+    assert found.id.fingerprint == original.id.fingerprint and not found.tuned
+    refuses("leads out of the model folder", stylegan.SaveStyleGan, stylegan=original, filename_prefix="../../x")
