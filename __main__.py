@@ -67,7 +67,30 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add_stylegan(parser.add_subparsers(dest="kind", required=True))
 
 
-COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes, _add_train]
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="convert a StyleGAN file (.pkl, .pt, .pth) to .safetensors",
+        description="Converts a StyleGAN2 or StyleGAN3 generator, in any layout that Load StyleGAN knows, to "
+        ".safetensors. Nothing in the file is executed. Latents of the original fit the result.",
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help="the file as its authors published it")
+    parser.add_argument("target", type=Path, metavar="OUT.safetensors", help="the file to write")
+    parser.add_argument(
+        "--which", default="G_ema", choices=["G_ema", "G"],
+        help="the averaged generator of a training checkpoint, or the one in training (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="replace the target where it exists")
+    parser.set_defaults(act=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from .headless.convert import convert
+
+    return convert(options.source, options.target, options.which, options.overwrite)
+
+
+COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes, _add_train, _add_convert]
 """Each adds one command: its arguments, and what it does as the default `act`."""
 
 if __name__ == "__main__":
