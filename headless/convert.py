@@ -1,4 +1,4 @@
-"""The command `convert`: a published generator into .safetensors, which every program reads without running anything."""
+"""The command `convert`: a published generator into .safetensors, read anywhere without running anything."""
 
 from __future__ import annotations
 
