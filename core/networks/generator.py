@@ -122,7 +122,7 @@ class Generator:
         UserError for another generator's latent. Gradients flow where they are wanted.
         """
         w = latent.codes_for(self.id).to(self.device)
-        synthesis = self.compiled or self.network.synthesis
+        synthesis = self.network.synthesis if self.compiled is None else self.compiled
         return synthesis(w, noise_mode, noise, seed, usable_precision(precision or self.precision, w.device)) / 2 + 0.5
 
     def exact(self) -> Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -171,14 +172,16 @@ def test_compiling_falls_back_in_words(monkeypatch):
 def test_a_compiled_generator_draws_through_its_compilation(monkeypatch):
     seen = []
 
-    def compiled(module):
-        return lambda *arguments: seen.append(1) or module(*arguments)
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
 
-    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     found, about = call(stylegan.LoadStyleGan, compile=True)
-    assert len(seen) == 1 and "uncompiled" not in about
-    call(stylegan.GenerateImage, stylegan=found, latent=sampled(found))
-    assert len(seen) == 2
+    assert seen and "uncompiled" not in about
+    chosen = sampled(found)
+    images = [call(stylegan.GenerateImage, stylegan=g, latent=chosen)[0] for g in (found, found.exact())]
+    assert (images[0] - images[1]).abs().max() < 1e-5
 
 
 # Generate Image
@@ -430,6 +433,27 @@ def test_lpips_needs_its_backbone_and_leave_to_fetch_it(demo, image, monkeypatch
     )
     text = invert.InvertImage.INPUT_TYPES()["required"]["lpips"][1]["tooltip"]
     assert "vgg 528 MB" in text and "squeeze 5 MB" in text
+
+
+def test_lpips_is_compared_with_its_weight(demo, image, monkeypatch):
+    asked = []
+
+    class Grey(torch.nn.Module):
+        """Stands in for the backbone: the difference of mean brightness."""
+
+        def __init__(self, network, download):
+            super().__init__()
+            asked.append((network, download))
+            self.register_buffer("scale", torch.ones(()))
+
+        def forward(self, a, b, mask=None):
+            return (a - b).mean((1, 2, 3)).square() * self.scale
+
+    monkeypatch.setattr(invert, "Lpips", Grey)
+    only = {"lpips": "squeeze", "allow_download": True, "pyramid_weight": 0.0, "pixel_weight": 0.0}
+    drawn = call(invert.InvertImage, image=image * 0 + 0.6, stylegan=demo, **{**QUICK, "steps": 40}, **only)[2]
+    assert asked == [("squeeze", True)]
+    assert (drawn.mean((1, 2, 3)) - 0.6).abs().max() < 0.03  # measured 0.005; the mean picture has 0.49
 
 
 def test_what_invert_refuses(demo, image, pair):
