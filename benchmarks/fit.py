@@ -130,7 +130,7 @@ def toon() -> Iterator[str]:
         pictures = render(model, truth, RenderSettings(antialias=False)).colour.clamp(0, 1)
     marks = Landmarks(shown(model, truth), torch.ones(TOON_SCENES), truth.camera.size)
     began = time.process_time()
-    found = fit(pictures, marks, model).params
+    found = fit(pictures, marks, model, FitSettings(texture="model")).params
     seconds = time.process_time() - began
     degrees = (found.angles - truth.angles).abs().amax(1).rad2deg()
     skin = model.faces[model.face_region].unique()

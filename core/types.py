@@ -3,8 +3,8 @@
 Conventions that hold everywhere in `core` (each is converted once, at the border where it enters):
 
 * Picture: `[B, 3, H, W]` float, RGB, 0…1. Networks that speak −1…1 convert at their own border.
-* Pixel coordinates: x to the right, y down, continuous. Pixel (row i, column j) covers [j, j+1] × [i, i+1], so its centre
-  is (j + 0.5, i + 0.5) and the picture spans [0, W] × [0, H].
+* Pixel coordinates: x to the right, y down, continuous. Pixel (row i, column j) covers [j, j+1] × [i, i+1], its centre
+  is (j + 0.5, i + 0.5), and the picture spans [0, W] × [0, H].
 * Model and camera space: right-handed, x to the picture's right (the subject's left), y up, z towards the viewer. The
   camera stands at the origin and looks along −z, so whatever it sees has negative z.
 * Angles: radians, (pitch, yaw, roll), `R = Rz(roll) · Ry(yaw) · Rx(pitch)` applied to column vectors. Source:

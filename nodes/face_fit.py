@@ -87,8 +87,8 @@ class Fit3dmm(io.ComfyNode):
                     "texture",
                     options=list(TEXTURES),
                     default=FitSettings.texture,
-                    tooltip="Where the result's colours come from: unwrapped from the photograph, the model's own, or "
-                    "(auto) the photograph where the model has no skin colours to fit.",
+                    tooltip="Where the result's colours come from: unwrapped from the photograph (3 MB a frame at 512 "
+                    "texels; one for all when identity is shared), or the model's own skin colours, fitted.",
                 ),
                 io.Int.Input(
                     "texture_size",

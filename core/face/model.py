@@ -32,15 +32,23 @@ class Group:
 
     names: one a coefficient. low, high: the range that sliders and fits keep to. gaussian: True where a coefficient is
     in standard deviations of a normal distribution; False where it is a blendshape's strength, 0…1 at rest at 0.
+    lowest: exceptions from `low` by name, such as 0 for freckles, which a face has or has not.
     """
 
     names: tuple[str, ...]
     low: float = -3.0
     high: float = 3.0
     gaussian: bool = True
+    lowest: tuple[tuple[str, float], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """[K] lowest and [K] highest values, on the device and of the type of `like`."""
+        lowest = dict(self.lowest)
+        low = [lowest.get(name, self.low) for name in self.names]
+        return like.new_tensor(low), like.new_full((len(self),), self.high)
 
     @property
     def mirrored(self) -> tuple[int, ...]:

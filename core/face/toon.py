@@ -57,7 +57,7 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> 
         layout=LAYOUT,
         identity=Group(tuple(identity)),
         expression=Group(tuple(expression), low=0.0, high=1.0, gaussian=False),
-        albedo=Group(tuple(albedo)),
+        albedo=Group(tuple(albedo), lowest=tuple(json.loads(metadata["albedo_lowest"]).items())),
         joints=JOINTS,
         unit_in_metres=float(metadata["unit_in_metres"]),
         height=float(metadata["height"]),

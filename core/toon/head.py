@@ -14,7 +14,7 @@ from . import field, marks
 from .assemble import Head, build_head
 from .expressions import build_expressions
 from .identity import build_identity, eye_follow
-from .paint import build_albedo
+from .paint import LOWEST, build_albedo
 from .part import MIRROR
 
 LAYOUT = "toon-head"
@@ -45,7 +45,6 @@ def build_tensors() -> tuple[dict[str, np.ndarray], dict[str, str]]:
         "uv_faces": head.uv_faces.astype(np.int32),
         "landmarks68_faces": points.astype(np.int32),
         "landmarks68_barycentrics": corners.astype(single),
-        "contour": marks.contour(head).astype(np.int32),
         "face_region": face_region.astype(np.uint8),
         "skin_region": skin_region.astype(np.uint8),
         "part": head.face_part.astype(np.uint8),
@@ -64,6 +63,7 @@ def build_tensors() -> tuple[dict[str, np.ndarray], dict[str, str]]:
         "identity": json.dumps(list(identity)),
         "expression": json.dumps(list(expressions)),
         "albedo": json.dumps(list(albedo)),
+        "albedo_lowest": json.dumps(LOWEST),
         "parts": json.dumps(head.parts),
         "unit_in_metres": str(UNIT_IN_METRES),
         "height": str(round(float(np.ptp(head.vertices[head.own["skin"], 1][_above_neck(head)])), 4)),

@@ -1,4 +1,4 @@
-"""Where the 68 landmarks lie on the toon head, which vertices the jaw's may slide along, which triangles are what."""
+"""Where the 68 landmarks lie on the toon head, and which of its triangles are what."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from .brows import SIDES
 from .mesh import EYE_SEGMENTS, LIP_FRACTIONS, MOUTH_SEGMENTS
 from .part import Array, Index
 
-CONTOUR = 11
-"""Vertices that each of the 17 jaw landmarks may slide along."""
-CONTOUR_SWEEP = (-0.55, 1.05)
-"""Radians from the side: backwards (negative) and towards the face."""
 RIDGE = ((0.0, 0.0), (0.0, -0.085), (0.0, -0.165), (0.0, -0.245))
 """Frontal places of landmarks 27 to 30, down the nose."""
 NOSE_BASE = ((-0.098, -0.345), (-0.048, -0.375), (0.0, -0.385), (0.048, -0.375), (0.098, -0.345))
@@ -56,11 +52,6 @@ def surface_points(head: Head, vertices: Index) -> tuple[Index, Array]:
         triangle[head.faces[:, k]] = np.arange(len(head.faces))
         corner[head.faces[:, k]] = k
     return triangle[vertices], np.eye(3)[corner[vertices]]
-
-
-def contour(head: Head) -> Index:
-    """[17, CONTOUR] vertices from behind to the face, along lines that cross the jaw's outline."""
-    return np.stack([_nearest(head, _sweep(number, np.linspace(*CONTOUR_SWEEP, CONTOUR))) for number in range(17)])
 
 
 def regions(head: Head) -> tuple[Array, Array]:

@@ -27,6 +27,14 @@ OCCLUSION_TINT = np.array([0.16, 0.26, 0.28])
 """How much of each channel a fully hidden place loses; blood keeps the red."""
 FRECKLE_SEED, FRECKLE_DISTANCE = 11, 0.055
 """Freckles are painted on single vertices, at least this far apart."""
+LOWEST = {
+    "blush": -2.4,
+    "nose_redness": -2.0,
+    "ear_redness": -0.6,
+    **dict.fromkeys(("under_eye", "freckles", "stubble", "shaved_hair", "lid_shadow", "eye_redness"), 0.0),
+}
+"""Directions that a face has or has not: below these values it would have less than none, pale spots and bright rings.
+The mean holds some redness, which those below 0 take away."""
 TONGUE = np.array([0.760, 0.350, 0.350])
 MOUTH_INSIDE = np.array([0.360, 0.120, 0.115])
 

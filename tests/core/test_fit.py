@@ -157,7 +157,9 @@ def test_a_whole_fit_finds_light_and_colours(model, scene, perspective):
     some = scene[:2]
     some = replace(some, camera=replace(some.camera, perspective=perspective))
     pictures = picture_of(model, some)
-    settings = FitSettings(pixel_steps=8, pixel_size=64, landmark_noise=0.005, perspective=perspective, chunk=1)
+    settings = FitSettings(
+        pixel_steps=8, pixel_size=64, landmark_noise=0.005, perspective=perspective, chunk=1, texture="model"
+    )
     found = fit(pictures, landmarks_of(model, some), model, settings)
 
     def direction(light):
@@ -172,9 +174,9 @@ def test_a_whole_fit_finds_light_and_colours(model, scene, perspective):
 
 def test_the_pixel_stage_lowers_the_colour_distance(model, scene):
     pictures, marks = picture_of(model, scene[:1]), landmarks_of(model, scene[:1])
+    settings = FitSettings(pixel_size=48, texture="model")
     errors = [
-        fit(pictures, marks, model, FitSettings(pixel_steps=steps, pixel_size=48)).report.pixel_error.item()
-        for steps in (1, 25)
+        fit(pictures, marks, model, replace(settings, pixel_steps=steps)).report.pixel_error.item() for steps in (1, 25)
     ]
     assert errors[1] < 0.8 * errors[0]
 
@@ -212,7 +214,7 @@ def test_a_mask_keeps_pixels_out(model, scene):
     mask = torch.ones(1, 1, *SIZE)
     mask[..., : SIZE[1] // 2] = 0
     spoiled = torch.where(mask > 0, clean, torch.tensor([0.0, 1.0, 0.0])[:, None, None])
-    settings = FitSettings(pixel_steps=3, pixel_size=48)
+    settings = FitSettings(pixel_steps=3, pixel_size=48, texture="model")
     masked = fit(spoiled, marks, model, settings, mask=mask).report.pixel_error
     assert masked < 0.5 * fit(spoiled, marks, model, settings).report.pixel_error
 
@@ -225,7 +227,7 @@ def test_watch_counts_up_to_the_announced_total_and_may_ask_for_a_picture(model,
         if step in (3, total):
             pictures.append(preview())
 
-    settings = FitSettings(pixel_steps=3, pixel_size=48, share_identity=True, chunk=2)
+    settings = FitSettings(pixel_steps=3, pixel_size=48, share_identity=True, chunk=2, texture="model")
     fit(picture_of(model, scene), landmarks_of(model, scene), model, settings, watch)
     steps = [step for step, _ in seen]  # no texture is unwrapped here, so none comes twice
     assert steps == sorted(set(steps))
@@ -247,7 +249,7 @@ def test_cancel_leaves_everything_as_it_was(model, scene, at):
     marks, pictures = landmarks_of(model, scene), picture_of(model, scene)
     before = [value.clone() for value in (marks.points, pictures, scene.identity, scene.angles, scene.light)]
     with pytest.raises(Cancel):
-        fit(pictures, marks, model, FitSettings(pixel_steps=4, pixel_size=48), watch, start=scene)
+        fit(pictures, marks, model, FitSettings(pixel_steps=4, pixel_size=48, texture="model"), watch, start=scene)
     after = (marks.points, pictures, scene.identity, scene.angles, scene.light)
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 

@@ -109,7 +109,7 @@ def fit(
             known, error = fit_pixels(seen, points, model, known, settings, second, show, allowed)
             loss = error.mean().item()
             pixel_error = known.angles.new_full((frames,), torch.nan).index_put((found,), error)
-        if settings.texture == "photograph" or (settings.texture == "auto" and not len(model.albedo)):
+        if settings.texture == "photograph":
             total = fit_steps(len(points), settings)
             pulse = (lambda: watch(total, total, loss, None)) if watch is not None else (lambda: None)
             known = replace(known, light=one_tint(known.light))

@@ -66,8 +66,7 @@ def smooth(params: FaceParams, period: float, model: FaceModel) -> FaceParams:
     params = replace(params, angles=_unwrapped(params.angles))
     smoothed = {name: _whittaker(getattr(params, name), stiffness) for name in MOVING}
     for name in ("identity", "expression", "albedo"):
-        group = getattr(model, name)
-        smoothed[name] = smoothed[name].clamp(group.low, group.high)
+        smoothed[name] = smoothed[name].clamp(*getattr(model, name).limits(smoothed[name]))
     return replace(params, **smoothed)
 
 

@@ -146,7 +146,7 @@ class _Chunk:
         rates = {**RATES, "translation": TRANSLATION_RATE * self._model.height}
         limits = {
             name: (self._priors[name].low, self._priors[name].high) for name in ("identity", "expression")
-        } | {"albedo": (self._model.albedo.low, self._model.albedo.high), "colours": (0.0, 1.0)}
+        } | {"albedo": self._model.albedo.limits(self._model.colours), "colours": (0.0, 1.0)}
         settings = AdamSettings(
             steps=self._settings.pixel_steps,
             schedule=SCHEDULE,

@@ -8,10 +8,9 @@ from typing import Literal
 from ...errors import UserError
 from ...face.camera import DEFAULT_FIELD_OF_VIEW
 
-Texture = Literal["auto", "photograph", "model"]
-TEXTURES: tuple[Texture, ...] = ("auto", "photograph", "model")
-"""Where a result's colours come from: unwrapped from the photograph, or the model's own; 'auto' takes the photograph
-for a model without albedo directions."""
+Texture = Literal["photograph", "model"]
+TEXTURES: tuple[Texture, ...] = ("photograph", "model")
+"""Where a result's colours come from: unwrapped from the photograph, or the model's own."""
 MOST_PIXELS = 4096
 """Along a side; more would fill the memory of most machines."""
 
@@ -38,7 +37,7 @@ class FitSettings:
     smoothing: float = 0.0
     pixel_size: int = 256
     chunk: int = 4
-    texture: Texture = "auto"
+    texture: Texture = "photograph"
     texture_size: int = 512
 
     def __post_init__(self) -> None:

@@ -146,7 +146,7 @@ def _seen(
         sure = ((facing[..., 2:] - GRAZING) / (FACING - GRAZING)).clamp(0, 1)
         weight = share * sure * ~hidden * ~outside * sampled(allowed, "bilinear")
         shading = shade(face.light, facing)
-        return (sampled(picture, "bilinear") / _bounded(shading, weight)).clamp(0, 1), weight
+        return _paintable(sampled(picture, "bilinear") / _bounded(shading, weight)), weight
 
     def texels(attributes: Tensor, corners: Tensor) -> Tensor:
         return interpolate(layout.texels, attributes, corners)
@@ -167,6 +167,11 @@ def _bounded(shading: Tensor, weight: Tensor) -> Tensor:
     mean = (flat * share).sum(1) / share.sum(1).clamp_min(torch.finfo(flat.dtype).eps)
     mean = mean.clamp_min(LEAST_SHADING).reshape(1, *(1,) * (shading.dim() - 2), 3)
     return torch.maximum(shading, DARKEST * mean)
+
+
+def _paintable(colours: Tensor) -> Tensor:
+    """[..., 3] brought into 0…1 as a whole, so that a highlight keeps its hue."""
+    return colours.clamp_min(0) / colours.amax(-1, keepdim=True).clamp_min(1)
 
 
 def _first(own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
