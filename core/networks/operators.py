@@ -81,7 +81,8 @@ def bias_act(
     tail = (1,) * (x.dim() - 2)
     shift = None if bias is None else (bias.to(x.dtype) * early).reshape(1, -1, *tail)
     watched = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, bias, scale, noise))
-    target = x if overwrite and not watched else None
+    compiling = torch.compiler.is_compiling()  # which plans memory by itself and cannot follow `out`
+    target = x if overwrite and not watched and not compiling else None
     y = x
     if scale is not None:
         factor = (scale * early).to(x.dtype).reshape(*scale.shape, *tail)

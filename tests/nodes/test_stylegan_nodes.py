@@ -176,7 +176,7 @@ def test_a_compiled_generator_draws_through_its_compilation(monkeypatch):
         seen.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend, fullgraph=True))
     found, about = call(stylegan.LoadStyleGan, compile=True)
     assert seen and "uncompiled" not in about
     chosen = sampled(found)
