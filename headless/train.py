@@ -85,7 +85,7 @@ def _trained(options: argparse.Namespace) -> int:
     source = FolderPictures(options.data, settings.size)
     trainer = StyleGan2Trainer(settings, source, options.name or options.out.resolve().name, processes)
     say = print if trainer.main else lambda *_, **__: None
-    say(f"{trainer.describe()}; {processes.size} process(es), {processes.device}", file=sys.stderr)
+    say(f"{trainer.describe()}; processes: {processes.size}, on {processes.device}", file=sys.stderr)
     if source.skipped:
         say(f"Left out: {named(source.skipped)}.", file=sys.stderr)
     with closing(trainer), _bar(options.steps, trainer.main) as watch:

@@ -213,13 +213,13 @@ class _Run:
 
     def _read(self, latest: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
         try:
-            name = json.loads(latest.read_text(encoding="utf-8"))["checkpoint"]
+            name = Path(json.loads(latest.read_text(encoding="utf-8"))["checkpoint"]).name
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f'\'{latest}\' is damaged, so the run cannot go on by itself. Write {{"checkpoint": "NAME"}} into it '
                 "with the name of the checkpoint beside it."
             ) from error
-        checkpoint = read(latest.parent / Path(name).name)
+        checkpoint = read(latest.parent / name)
         found = checkpoint.metadata
         if (found.get("format"), found.get("version")) != (FORMAT, str(VERSION)):
             raise UserError(f"'{name}' is no checkpoint of a training that this version of the pack can go on with.")
