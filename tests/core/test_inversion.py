@@ -16,7 +16,6 @@ from portrait_rig.core.networks.generator import Generator, fingerprint
 from portrait_rig.core.networks.layers import MappingOptions
 from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.core.networks.stylegan3 import StyleGan3, StyleGan3Options
-from portrait_rig.core.networks.untrained import untrained
 from portrait_rig.core.perceptual import psnr
 
 SHORT = InvertSettings(space="W", steps=4)
@@ -53,14 +52,16 @@ def foreign():
 
 
 def test_a_generators_own_picture_is_recovered_in_w():
-    """On 64 × 64 pixels, of which 6 % are beyond white or black. 60 steps measured: 48 and 50 dB; 500: above 80."""
-    demo = untrained()
-    picture = demo.draw(sample(demo, 1, 2)).clamp(0, 1)
-    found = invert(picture, demo, InvertSettings(space="W", steps=60))
-    assert found.psnr.min() > 35
-    assert found.latent.generator == demo.id and found.generator is demo
+    """On 64 × 64 pixels. Measured in 60 steps: 39 and 42 dB; were saturation an error, 20 and 23. In 500: above 80."""
+    wild = generator((12, 12, 12, 12, 12))
+    drawn = wild.draw(sample(wild, 3, 2))
+    picture = drawn.clamp(0, 1)
+    assert (drawn != picture).float().mean() > 0.3  # measured 0.48: blacker than black or whiter than white
+    found = invert(picture, wild, InvertSettings(space="W", steps=60))
+    assert found.psnr.min() > 32
+    assert found.latent.generator == wild.id and found.generator is wild
     assert (found.latent.w - found.latent.w[:, :1]).abs().max() == 0
-    assert (found.picture - picture).abs().mean() < 0.01
+    assert (found.picture - picture).abs().mean() < 0.02
     assert "picture 2: PSNR" in found.report() and "60 steps, all steps done" in found.report()
 
 
@@ -155,8 +156,8 @@ def test_conditional_generators_and_stylegan3():
 def test_tuning_draws_a_foreign_picture(tiny, foreign):
     before = fingerprint(tiny.network.state_dict())
     pivot = invert(foreign, tiny, InvertSettings(space="W", steps=60))
-    found = tune(foreign, pivot.latent, tiny, TuneSettings(steps=150))
-    assert found.psnr > pivot.psnr + 6  # measured 13 dB more
+    found = tune(foreign, pivot.latent, tiny, TuneSettings(steps=60))
+    assert found.psnr > pivot.psnr + 8  # measured 11.8 dB more; 2.6 at the rate for 512 channels
     assert fingerprint(tiny.network.state_dict()) == before
     assert found.generator.tuned and found.generator.id == tiny.id and found.generator.network is not tiny.network
     assert (found.generator.draw(pivot.latent).clamp(0, 1) - found.picture).abs().max() < 1e-6
