@@ -279,6 +279,7 @@ def on_progress(hook: Callable[..., None] | None) -> None:
 def _small_picture(picture: Tensor) -> Image.Image:
     """The first of [B, 3, H, W] or [3, H, W] as a picture no larger than the host shows."""
     picture = picture.detach().reshape(-1, *picture.shape[-3:])[0].float().clamp(0, 1)
+    picture = (picture[:3] if len(picture) >= 3 else picture[:1]).expand(3, -1, -1)  # without alpha; grey is spread
     pixels = (picture.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
     image = Image.fromarray(pixels)
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))

@@ -208,7 +208,8 @@ class InvertImage(io.ComfyNode):
                 report = f"{report}\ntuned:\n{found.report()}"
             result = _brought_home(found, stylegan, home)
         latent = Latent(found.latent.w.detach().cpu(), stylegan.id)
-        return io.NodeOutput(latent, result, host.picture_out(found.picture), report, ui=host.show_text(report))
+        drawn = host.picture_out(found.picture.expand(-1, 3, -1, -1))  # grey is spread
+        return io.NodeOutput(latent, result, drawn, report, ui=host.show_text(report))
 
 
 def _weight(name: str, default: float, tooltip: str) -> io.Input:

@@ -144,16 +144,14 @@ class GenerateImage(io.ComfyNode):
     def execute(cls, stylegan: Generator, latent: Latent, noise: str, noise_seed: int, at_once: int) -> io.NodeOutput:
         if len(latent) == 0:
             raise UserError("There is no latent to draw. Connect at least one.")
+        if stylegan.channels not in (1, 3, 4):
+            raise UserError(
+                f"The generator '{stylegan.id.name}' draws {stylegan.channels} channels, which is no picture of grey, "
+                "RGB or RGBA. Use another one."
+            )
         with host.memory(stylegan.network), host.working(len(latent)) as watch:
             drawn = generate(stylegan, latent, noise, noise_seed, at_once, watch)
-        if drawn.shape[1] == 1:
-            drawn = drawn.expand(-1, 3, -1, -1)
-        if drawn.shape[1] not in (3, 4):
-            raise UserError(
-                f"The generator '{stylegan.id.name}' draws {drawn.shape[1]} channels, which is no picture of grey, RGB "
-                "or RGBA. Use another one."
-            )
-        return io.NodeOutput(host.picture_out(drawn))
+        return io.NodeOutput(host.picture_out(drawn.expand(-1, 3, -1, -1) if stylegan.channels == 1 else drawn))
 
 
 class SaveStyleGan(io.ComfyNode):

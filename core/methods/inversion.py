@@ -183,10 +183,15 @@ class Weighted:
 def targets(picture: Tensor, mask: Tensor | None, generator: Generator) -> tuple[Tensor, Tensor | None]:
     """Pictures [B, C, H, W] and masks at the generator's size and of one batch.
 
-    UserError for no picture, and where proportions or numbers differ.
+    UserError for no picture, where proportions or numbers differ, and for generators that draw neither RGB nor grey.
     """
     if len(picture) == 0:
         raise UserError("There is no picture to invert. Connect at least one.")
+    if generator.channels not in (1, 3):
+        raise UserError(
+            f"The generator '{generator.id.name}' draws {generator.channels} channels; pictures can be inverted in "
+            "generators of RGB or grey. Use another one."
+        )
     target = fitted(picture, generator.size)
     if mask is None:
         return target, None

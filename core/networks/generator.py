@@ -66,6 +66,11 @@ class Generator:
         return self.network.size
 
     @property
+    def channels(self) -> int:
+        """Of its pictures: 3, or what it was trained for."""
+        return self.network.options.img_channels
+
+    @property
     def num_ws(self) -> int:
         return self.network.num_ws
 

@@ -78,6 +78,10 @@ class StyleGan3Options:
     def num_ws(self) -> int:
         return len(self.channels) + 1
 
+    @property
+    def img_channels(self) -> int:
+        return self.channels[-1]
+
     def as_init(self) -> dict[str, Any]:
         """What `from_tensors` needs beside the weights, in the authors' words; JSON can hold it."""
         mapping = {name: getattr(self.mapping, name) for name in ("activation", "lr_multiplier", "w_avg_beta")}

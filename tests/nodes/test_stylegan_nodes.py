@@ -210,7 +210,8 @@ def test_noise_modes_and_seeds_differ(demo, pair):
     assert torch.equal(first, draw(noise="random", noise_seed=1))
 
 
-def test_grey_and_transparent_generators_and_stylegan3():
+def test_grey_and_transparent_generators_and_stylegan3(monkeypatch):
+    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
     for channels, expected in ((1, 3), (4, 4)):
         generator = small(img_channels=channels)
         drawn = call(stylegan.GenerateImage, stylegan=generator, latent=sampled(generator, truncation=1.0))[0]
@@ -368,6 +369,13 @@ def test_tuning_gives_another_generator_with_the_same_latents(demo, image, pair,
     assert torch.equal(same, again)
 
 
+def test_a_grey_generator_draws_a_picture_in_grey(image, monkeypatch):
+    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
+    grey = small(channels=(8, 8, 8, 8, 8), img_channels=1)
+    drawn = call(invert.InvertImage, image=image, stylegan=grey, **QUICK, tune_steps=2)[2]
+    assert is_image(drawn, 2, 64, 64) and torch.equal(drawn[..., 0], drawn[..., 2])
+
+
 def test_searches_begin_where_they_are_told(demo, image, pair):
     for options in (
         {"start": "best of random", "candidates": 3},
@@ -462,6 +470,8 @@ def test_what_invert_refuses(demo, image, pair):
     refuses("no numbers", invert.InvertImage, image=image * math.nan, **options)
     refuses("The picture is 64×32, this generator draws 64×64", invert.InvertImage, image=image[:, :32], **options)
     refuses("needs a latent; connect one", invert.InvertImage, image=image, start="latent", **options)
+    refuses("draws 4 channels; pictures can be inverted", invert.InvertImage, image=image, **QUICK,
+            stylegan=small(img_channels=4))  # fmt: skip
     foreign = sampled(small())
     refuses("'small'.*'untrained", invert.InvertImage, image=image, start="latent", start_latent=foreign, **options)
     refuses("masks: 3", invert.InvertImage, image=image, mask=torch.ones(3, 8, 8), **options)
