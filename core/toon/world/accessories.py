@@ -62,7 +62,7 @@ def _on_frame(x: Array, y: Array) -> Array:
 
 HATS = {"beanie": 1.0, "cap": 0.8, "beret": 0.5, "band": 0.7}
 """Kinds, and how often each is worn by those who wear one."""
-PRESSED = {"beanie": 0.30, "cap": 0.35, "beret": 0.35, "band": 1.0}
+PRESSED = {"beanie": 0.50, "cap": 0.50, "beret": 0.50, "band": 1.0}
 """What a hat leaves of the hair's thickness."""
 HAT_COLUMNS, HAT_ROWS = 96, 22
 BEANIE: Table = ((0, 70), (50, 74), (90, 84), (130, 100), (180, 108))
@@ -91,15 +91,15 @@ def _dome(table: Table, thickness: Array | float, ribs: int = 0, tuck: float = 0
 
 def _beanie(room: float) -> tuple[Piece, Piece]:
     crown, edge, out = _dome(BEANIE, room + 0.05, ribs=44)
-    path = edge + out * (room + 0.045) + np.array([0.0, 0.055, 0.0])
-    fold = tube(path, 0.088, edge, sides=14, loop=True, flat=0.6)
+    path = edge + out * (room + 0.045) + np.array([0.0, 0.060, 0.0])
+    fold = tube(path, 0.048, edge, sides=14, loop=True, flat=2.1)
     bobble_at = field.cast(np.array([[0.0, 1.0, -0.30]]))[0]
     bobble = ball(bobble_at + np.array([0.0, room + 0.14, -0.05]), np.full(3, 0.15), bobble_at, grooves=12)
     return crown, joined(fold, bobble)
 
 
 def _cap(room: float) -> tuple[Piece, Piece]:
-    crown, edge, out = _dome(CAP, room + 0.05)
+    crown, edge, out = _dome(CAP, room + 0.05, tuck=0.25)
     turn = np.linspace(-1.05, 1.05, 33)
     place = around(edge_angle(CAP, turn), turn)
     root = field.cast(place) + place * (room + 0.03)
@@ -111,7 +111,7 @@ def _cap(room: float) -> tuple[Piece, Piece]:
     uv = np.stack(np.broadcast_arrays(turn, rows), -1)
     top = grid(points, root, uv, np.zeros((7, 33)))
     under = grid(points - np.array([0.0, 0.028, 0.0]) * np.sqrt(1 - 0.9 * rows[..., None] ** 4), root, uv, np.full((7, 33), 0.5))
-    band = tube(edge + out * (room + 0.042), 0.030, edge, sides=10, loop=True)
+    band = tube(edge + out * (room + 0.025), 0.026, edge, sides=10, loop=True, flat=1.6)
     button_at = field.cast(np.array([[0.0, 1.0, -0.38]]))[0]
     button = ball(button_at + np.array([0.0, room + 0.05, 0.0]), np.array([0.05, 0.03, 0.05]), button_at, 8, 14)
     return crown, joined(top, under, band, button)
@@ -122,7 +122,7 @@ def _beret(room: float) -> tuple[Piece, Piece]:
     s = np.linspace(0.0, 1.0, HAT_ROWS)[:, None]
     bulge = room + 0.06 + 0.20 * np.sin(np.pi * s**1.5) * (1.0 + 0.5 * np.sin(turn + 2.4))
     crown, edge, out = _dome(BERET, bulge)
-    band = tube(edge + out * (room + 0.03), 0.040, edge, sides=10, loop=True)
+    band = tube(edge + out * (room + 0.02), 0.036, edge, sides=10, loop=True, flat=1.5)
     tip_at = field.cast(np.array([[0.0, 1.0, -0.38]]))[0]
     stem = tube(tip_at + np.array([0.0, room, 0.0]) + np.linspace(0, 1, 5)[:, None] * np.array([0.02, 0.16, 0.0]), 0.022, tip_at, sides=8)
     return crown, joined(band, stem)
@@ -146,7 +146,7 @@ def _band(room: float) -> tuple[Piece, Piece]:
 
 BEARDS = {"full": 1.0, "short": 1.0, "goatee": 0.7, "moustache": 0.7, "stubble": 1.0}
 """Kinds, and how often each is worn by those who wear one; stubble is paint (the head's albedo)."""
-BEARD_DEPTH = {"full": 0.110, "short": 0.060, "goatee": 0.080, "moustache": 0.070}
+BEARD_DEPTH = {"full": 0.095, "short": 0.055, "goatee": 0.075, "moustache": 0.070}
 BEARD_SINK = 0.014
 """A beard's own edge lies this deep in the skin."""
 
@@ -156,7 +156,7 @@ def beard_mask(kind: str, places: Array) -> Array:
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
     folded = np.column_stack([x, y, z])
     front = smoothstep(0.02, 0.16, z)
-    jaw = smoothstep(-0.38, -0.60, y - 0.42 * np.clip(x - 0.26, 0.0, 1.0)) * smoothstep(-1.16, -1.00, y) * front
+    jaw = smoothstep(-0.36, -0.66, y - 0.42 * np.clip(x - 0.26, 0.0, 1.0)) * smoothstep(-1.16, -1.00, y) * front
     lips = smoothstep(1.0, 0.8, np.sqrt((x / 0.285) ** 2 + ((y - MOUTH_Y) / 0.098) ** 2))
     lash = bell(folded, (0.10, MOUTH_Y + 0.118, 0.70), (0.135, 0.040, 0.25))
     moustache = smoothstep(0.25, 0.75, lash + 0.6 * bell(folded, (0.24, MOUTH_Y + 0.05, 0.60), (0.055, 0.060, 0.25)))

@@ -73,7 +73,7 @@ def _shirt() -> Piece:
     turn = np.pi * (1.0 - back * 0.985)
     inner = np.stack([0.350 * np.sin(turn), -1.085 - 0.105 * back**2, NECK[2] + 0.345 * np.cos(turn)], 1)
     reach = 0.075 + 0.20 * np.exp(-(((back - 0.93) / 0.20) ** 2))
-    spread = 0.06 + 0.13 * back
+    spread = 0.05 + 0.09 * back
     outward = np.stack([np.sin(turn) + 0.25 * back, np.zeros_like(turn), np.cos(turn)], 1)
     crest = inner + outward * 0.045 + np.array([0.0, 0.030, 0.0])
     outer = inner + outward * (0.075 + spread[:, None]) - np.array([0.0, 1.0, 0.0]) * reach[:, None]

@@ -15,9 +15,12 @@ from .. import field
 from ..part import Array, smoothstep
 from .shapes import Piece, ball, grid, joined, tube
 
-COLUMNS = 180
-"""Strands round the whorl; nine to a lock at twenty locks, enough for round ones."""
-CAP_ROWS, HANG_ROWS = 26, 16
+COLUMNS, CAP_ROWS, HANG_ROWS = 180, 26, 16
+"""Strands round the whorl (nine to a lock at twenty locks, enough for round ones), and points along one."""
+CURLY_COLUMNS, CURLY_ROWS = 150, 52
+"""The same for curls, which are as high as wide."""
+FREE_FROM, FREE_UNTIL = 76, 84
+"""Degrees from the whorl: hairlines beyond hang free of the forehead where a style says so."""
 WHORL_BACK = -0.38
 """The whorl lies this far behind the crown, in units of height."""
 EDGE_SINKS = 0.012
@@ -28,9 +31,10 @@ Bump = tuple[tuple[float, float, float], float, float]
 """Direction from the middle of the skull, width, extra thickness."""
 
 SHORT: Table = ((0, 73), (35, 71), (55, 77), (72, 98), (82, 100), (96, 88), (112, 92), (130, 112), (180, 119))
-FRINGE: Table = ((0, 92), (38, 91), (55, 93), (72, 104), (82, 104), (96, 88), (112, 92), (130, 112), (180, 119))
+FRINGE: Table = ((0, 87), (38, 87), (55, 91), (72, 104), (82, 104), (96, 88), (112, 92), (130, 112), (180, 119))
+SWEPT: Table = ((0, 64), (30, 62), (50, 66), (70, 92), (82, 98), (96, 88), (112, 92), (130, 112), (180, 119))
 LOOSE: Table = ((0, 70), (30, 69), (50, 74), (62, 84), (90, 92), (180, 100))
-LOOSE_FRINGE: Table = ((0, 91), (40, 90), (55, 92), (66, 94), (90, 96), (180, 100))
+LOOSE_FRINGE: Table = ((0, 87), (40, 87), (55, 91), (66, 94), (90, 96), (180, 100))
 RECEDING: Table = ((0, 53), (16, 50), (32, 40), (50, 60), (70, 95), (82, 98), (96, 88), (112, 92), (130, 112), (180, 119))
 
 
@@ -60,6 +64,8 @@ class HairStyle:
     flare: float = 0.05
     wave: float = 0.0
     curls: float = 0.0
+    blunt: float = 6.0
+    stand: float = 0.0
     extras: tuple[str, ...] = ()
     baldness: float = 0.0
     presentation: float = 0.0
@@ -67,37 +73,43 @@ class HairStyle:
     hats: bool = False
 
 
-FRONT, TOP, BACK = (0.0, 0.75, 0.66), (0.0, 1.0, 0.1), (0.0, 0.2, -1.0)
+FRONT, TOP = (0.0, 0.75, 0.66), (0.0, 1.0, 0.1)
 STYLES: dict[str, HairStyle | None] = {
     "bald": None,
-    "buzz": HairStyle(SHORT, 0.030, locks=0, ragged=0.0, presentation=-0.7, baldness=0.3, hats=True),
-    "receding": HairStyle(RECEDING, 0.050, locks=26, depth=0.2, ragged=0.03, presentation=-0.9, baldness=0.7, hats=True),
-    "short": HairStyle(SHORT, 0.075, ((FRONT, 0.45, 0.05),), 24, presentation=-0.6, hats=True),
-    "side_part": HairStyle(SHORT, 0.085, (((0.25, 0.8, 0.5), 0.40, 0.07),), 20, 0.30, tilt=-0.42, sweep=0.85,
+    "buzz": HairStyle(SHORT, 0.030, locks=0, ragged=0.0, blunt=1.6, presentation=-0.7, baldness=0.3, hats=True),
+    "receding": HairStyle(RECEDING, 0.060, locks=30, depth=0.25, ragged=0.03, blunt=2.0, presentation=-0.9,
+                          baldness=0.7, hats=True),
+    "short": HairStyle(SHORT, 0.095, ((FRONT, 0.45, 0.07),), 26, 0.35, ragged=0.06, blunt=2.6, tilt=-0.2, sweep=0.4,
+                       presentation=-0.6, hats=True),
+    "side_part": HairStyle(SHORT, 0.100, (((0.30, 0.8, 0.5), 0.40, 0.10),), 22, 0.32, blunt=3.0, tilt=-0.42, sweep=0.85,
                            presentation=-0.7, hats=True),
-    "crop": HairStyle(FRINGE, 0.075, locks=26, depth=0.30, ragged=0.055, presentation=-0.2, hats=True),
-    "quiff": HairStyle(SHORT, 0.065, ((FRONT, 0.33, 0.20), (TOP, 0.40, 0.09)), 18, 0.32, presentation=-0.7),
-    "slick": HairStyle(SHORT, 0.055, ((TOP, 0.5, 0.04),), 34, 0.25, ragged=0.015, presentation=-0.3, hats=True),
-    "mohawk": HairStyle(SHORT, 0.022, locks=0, extras=("crest",), presentation=-0.4),
-    "spikes": HairStyle(SHORT, 0.070, locks=20, extras=("spikes",), presentation=-0.6),
-    "curls": HairStyle(SHORT, 0.120, ((TOP, 0.6, 0.07),), locks=0, ragged=0.0, curls=0.115, presentation=-0.1),
-    "afro": HairStyle(SHORT, 0.260, ((TOP, 0.7, 0.08),), locks=0, ragged=0.0, curls=0.075, presentation=0.1),
-    "pixie": HairStyle(FRINGE, 0.085, ((TOP, 0.5, 0.04),), 18, 0.30, ragged=0.08, tilt=0.45, sweep=-0.9,
+    "crop": HairStyle(FRINGE, 0.085, locks=26, depth=0.34, ragged=0.075, blunt=4.0, stand=0.5, presentation=-0.2,
+                      hats=True),
+    "quiff": HairStyle(SHORT, 0.060, ((FRONT, 0.36, 0.23), (TOP, 0.40, 0.10)), 18, 0.32, blunt=2.6, tilt=-0.15,
+                       sweep=0.5, presentation=-0.7),
+    "slick": HairStyle(SWEPT, 0.070, ((TOP, 0.5, 0.05),), 34, 0.25, ragged=0.015, blunt=2.2, presentation=-0.3,
+                       hats=True),
+    "mohawk": HairStyle(SHORT, 0.026, locks=0, ragged=0.0, blunt=1.6, extras=("crest",), presentation=-0.4),
+    "spikes": HairStyle(SHORT, 0.085, locks=20, blunt=3.0, extras=("spikes",), presentation=-0.6),
+    "curls": HairStyle(SHORT, 0.110, ((TOP, 0.6, 0.07),), locks=0, ragged=0.0, curls=0.125, presentation=-0.1),
+    "afro": HairStyle(SHORT, 0.250, ((TOP, 0.7, 0.08),), locks=0, ragged=0.0, curls=0.085, presentation=0.1),
+    "pixie": HairStyle(FRINGE, 0.090, ((TOP, 0.5, 0.05),), 18, 0.32, ragged=0.08, tilt=0.45, sweep=-0.9, stand=0.3,
                        presentation=0.5, hats=True),
-    "bob": HairStyle(LOOSE, 0.115, locks=26, depth=0.22, tilt=-0.30, sweep=0.35, hang=-0.86, flare=0.03,
+    "bob": HairStyle(LOOSE, 0.120, locks=24, depth=0.24, tilt=-0.30, sweep=0.35, hang=-0.86, flare=0.03,
                      covers_ears=True, presentation=0.8, hats=True),
-    "fringe_bob": HairStyle(LOOSE_FRINGE, 0.115, locks=28, depth=0.22, hang=-0.80, flare=0.02, covers_ears=True,
-                            presentation=0.8, hats=True),
-    "long": HairStyle(LOOSE, 0.105, locks=26, depth=0.24, tilt=-0.25, sweep=0.30, hang=-1.55, flare=0.04,
+    "fringe_bob": HairStyle(LOOSE_FRINGE, 0.120, locks=26, depth=0.24, hang=-0.80, flare=0.02, stand=0.55,
+                            covers_ears=True, presentation=0.8, hats=True),
+    "long": HairStyle(LOOSE, 0.110, locks=24, depth=0.26, tilt=-0.25, sweep=0.30, hang=-1.55, flare=0.05,
                       covers_ears=True, presentation=0.9, hats=True),
-    "long_fringe": HairStyle(LOOSE_FRINGE, 0.105, locks=28, depth=0.24, hang=-1.60, flare=0.05, covers_ears=True,
-                             presentation=0.9, hats=True),
-    "wavy": HairStyle(LOOSE, 0.120, locks=22, depth=0.30, tilt=0.30, sweep=-0.35, hang=-1.40, flare=0.10, wave=0.045,
+    "long_fringe": HairStyle(LOOSE_FRINGE, 0.110, locks=26, depth=0.26, hang=-1.60, flare=0.06, stand=0.55,
+                             covers_ears=True, presentation=0.9, hats=True),
+    "wavy": HairStyle(LOOSE, 0.125, locks=20, depth=0.30, tilt=0.30, sweep=-0.35, hang=-1.40, flare=0.12, wave=0.055,
                       covers_ears=True, presentation=0.9, hats=True),
-    "ponytail": HairStyle(SHORT, 0.060, locks=30, depth=0.22, ragged=0.01, extras=("ponytail",), presentation=0.7),
-    "bun": HairStyle(SHORT, 0.062, locks=30, depth=0.22, ragged=0.01, extras=("bun",), presentation=0.7),
-    "space_buns": HairStyle(FRINGE, 0.070, locks=28, depth=0.25, extras=("space_buns",), presentation=0.8),
-    "pigtails": HairStyle(FRINGE, 0.070, locks=26, depth=0.26, extras=("pigtails",), presentation=0.8),
+    "ponytail": HairStyle(SWEPT, 0.060, locks=30, depth=0.24, ragged=0.01, blunt=2.2, extras=("ponytail",),
+                          presentation=0.7),
+    "bun": HairStyle(SWEPT, 0.062, locks=30, depth=0.24, ragged=0.01, blunt=2.2, extras=("bun",), presentation=0.7),
+    "space_buns": HairStyle(FRINGE, 0.075, locks=28, depth=0.28, stand=0.5, extras=("space_buns",), presentation=0.8),
+    "pigtails": HairStyle(FRINGE, 0.075, locks=26, depth=0.28, stand=0.5, extras=("pigtails",), presentation=0.8),
 }  # fmt: skip
 """Every style by its name; None wears nothing."""
 
@@ -148,22 +160,25 @@ def _upright_edge(style: HairStyle, azimuth: Array) -> Array:
 
 
 def _cap(style: HairStyle, volume: float) -> Piece:
-    turn = np.pi + np.linspace(0.0, 2.0 * np.pi, COLUMNS + 1)  # the seam lies at the back
-    phase = 0.5 * style.locks * turn + 0.6 * np.sin(3.0 * turn) + 0.4 * np.sin(7.0 * turn + 1.0)
+    columns, rows = (CURLY_COLUMNS, CURLY_ROWS) if style.curls else (COLUMNS, CAP_ROWS)
+    turn = np.pi + np.linspace(0.0, 2.0 * np.pi, columns + 1)  # the seam lies at the back
+    phase = 0.5 * style.locks * turn + 0.9 * np.sin(3.0 * turn + 0.4) + 0.7 * np.sin(7.0 * turn + 1.0)
     lock = np.abs(np.sin(phase)) ** 0.8 if style.locks else np.ones_like(turn)
     if style.locks:  # both sides of the seam meet in a groove
         lock *= smoothstep(0.0, 0.12, np.minimum(turn - turn[0], turn[-1] - turn))
     ends = turn + style.sweep * np.clip(np.cos(turn), 0.0, 1.0) ** 0.7
     edge = _upright_edge(style, ends) * (1.0 - style.ragged * (1.0 - lock))
-    s = 1.0 - (1.0 - np.linspace(0.0, 1.0, CAP_ROWS)) ** 1.45
+    s = 1.0 - (1.0 - np.linspace(0.0, 1.0, rows)) ** 1.45
     azimuth = turn + (ends - turn) * s[:, None] ** 1.5
     direction = around(edge * s[:, None], azimuth, style.tilt)
     base = field.cast(direction.reshape(-1, 3)).reshape(direction.shape)
     falls = _falls(style, ends)
-    profile = np.sqrt(1.0 - s[:, None] ** 6) * (1.0 - falls) + falls
+    free = style.stand * smoothstep(np.radians(FREE_FROM), np.radians(FREE_UNTIL), edge) * (np.cos(ends) > 0)
+    free = np.maximum(falls, free)
+    profile = np.sqrt(1.0 - s[:, None] ** style.blunt) * (1.0 - free) + free
     thick = volume * _thickness(style, direction)
     grooved = 1.0 - style.depth * (1.0 - lock) * smoothstep(0.0, 0.35, s)[:, None]
-    points = base + direction * (thick * profile * grooved - EDGE_SINKS * (s[:, None] ** 8) * (1 - falls))[..., None]
+    points = base + direction * (thick * profile * grooved - EDGE_SINKS * (s[:, None] ** 8) * (1.0 - np.minimum(2.0 * free, 1.0)))[..., None]
     shade = 0.75 * (1.0 - lock) * smoothstep(0.05, 0.5, s)[:, None] * np.ones_like(profile)
     anchors = base
     if style.hang is not None:
@@ -173,8 +188,7 @@ def _cap(style: HairStyle, volume: float) -> Piece:
         shade = np.concatenate([shade, np.broadcast_to(shade[-1], hanging.shape[:2])])
     if style.curls:
         points, shade = _curled(points, base, style.curls)
-    rows = len(points)
-    along = np.linspace(0.0, 1.0, rows)[:, None]
+    along = np.linspace(0.0, 1.0, len(points))[:, None]
     uv = np.stack(np.broadcast_arrays(turn / (2.0 * np.pi), along), -1)
     return grid(points, anchors, uv, shade)
 
@@ -216,8 +230,8 @@ def _curled(points: Array, base: Array, radius: float) -> tuple[Array, Array]:
     dome = np.sqrt(np.clip(1.0 - (distance / (1.05 * radius)) ** 2, 0.0, 1.0))
     off = points - base
     height = np.linalg.norm(off, axis=-1, keepdims=True)
-    grown = points + off / np.maximum(height, 1e-6) * (0.55 * radius * dome * np.minimum(height[..., 0] / 0.05, 1))[..., None]
-    return grown, 0.75 * (1.0 - dome)
+    grown = points + off / np.maximum(height, 1e-6) * (0.70 * radius * dome * np.minimum(height[..., 0] / 0.05, 1.0))[..., None]
+    return grown, 0.9 * (1.0 - dome) ** 1.5
 
 
 def _spread(points: Array, distance: float) -> Array:
@@ -238,7 +252,7 @@ def _on_skull(direction: tuple[float, float, float], off: float = 0.0) -> tuple[
 
 
 def _bun() -> Piece:
-    base, centre = _on_skull((0.0, 1.0, -0.25), 0.22)
+    base, centre = _on_skull((0.0, 1.0, -0.50), 0.20)
     return ball(centre, np.array([0.27, 0.25, 0.27]), base, grooves=10)
 
 
@@ -264,7 +278,7 @@ def _curve(*keys: tuple[float, float, float], count: int = 18) -> Array:
 
 def _ponytail() -> Piece:
     base, start = _on_skull((0.0, 0.75, -0.9), -0.02)
-    path = _curve(tuple(start), (0.25, start[1] + 0.35, -1.55), (0.55, -0.95, -1.05))
+    path = _curve(tuple(start), (0.55, start[1] + 0.45, -1.45), (0.92, -0.80, -0.70))
     return _tail(base, path, 0.17)
 
 

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...face.camera import place
 from ...face.light import shade
 from ...types import FaceParams
 from .. import eyes, field
 from . import clothes
+from .palette import grown
+from .hair import STYLES
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ HAIR_HALO, HAIR_HALO_WIDTH, HAIR_HALO_STRENGTH = 0.58, 0.17, 0.34
 CATCHLIGHTS = ((0.22, 0.27, 0.125, 1.0), (-0.20, -0.26, 0.062, 0.45))
 """Discs in which the eye mirrors a window: x towards the light's side and y of the normal, radius, strength. They are
 fixed for the viewer, so eyes that turn keep them, as real ones do."""
-IRIS_LIT = 0.88
+IRIS_LIT = 0.76
 """What the albedo's iris is of its own colour, half way out; `core.toon.paint` shades it."""
 LID_SHADOW = 0.46
 """Share of light that the upper lid takes from the top of the eyeball."""
@@ -102,7 +105,7 @@ class Painter:
         colour = albedo.new_tensor
         albedo[self.head_rows] = sample.carry(self.colours, self.head_rows).clamp(0, 1)
         flat = {
-            "beard": [BEARD_SHADE * c for c in scene.hair.colour], "hair": scene.hair.colour,
+            "beard": [BEARD_SHADE * c for c in grown(scene.hair.colour)], "hair": scene.hair.colour,
             "collar": scene.clothes.trim, "hat": scene.hat.colour, "hat_trim": scene.hat.trim,
             "frame": scene.glasses.colour, "lens": LENS,
         }  # fmt: skip
@@ -135,11 +138,14 @@ class Painter:
         """[n, 1] about 1: streaks along the strands."""
         u, v = self.sample.carry(self.stage.uv, self.rows[name]).unbind(1)
         if name == "beard":
-            grain = torch.sin(61 * u + 5 * torch.sin(23 * v)) * torch.sin(53 * v + 4 * torch.sin(19 * u))
-            return 1 + 0.16 * grain[:, None]
+            combed = u.abs() * 0.6 + 0.25 * torch.sin(9 * v)
+            grain = torch.sin(190 * combed + 3 * torch.sin(31 * v)) + torch.sin(117 * combed - 2 * torch.sin(43 * v + 7 * u))
+            return 1 + 0.07 * grain[:, None]
+        if STYLES[self.scene.hair.style].curls:
+            return torch.ones_like(u)[:, None]
         turn = 2 * math.pi * u
         waver = 1.5 * torch.sin(7 * turn) + 0.8 * torch.sin(5 * v + 3 * turn)
-        streak = 0.5 * torch.sin(53 * turn + waver) + 0.3 * torch.sin(91 * turn - waver) + 0.2 * torch.sin(149 * turn)
+        streak = 0.4 * torch.sin(41 * turn + waver) + 0.35 * torch.sin(83 * turn - 2 * waver) + 0.25 * torch.sin(149 * turn + waver)
         return (1 + 0.16 * streak + 0.10 * (v - 0.4))[:, None]
 
     # Light ------------------------------------------------------------------------------------------------------------
@@ -150,7 +156,7 @@ class Painter:
         known = torch.isfinite(depth)
         filled = torch.where(known, depth, 0)
         hidden = torch.zeros_like(depth)
-        for width, share in ((NEAR_BLUR, 0.5), (FAR_BLUR, 0.6)):
+        for width, share in ((NEAR_BLUR, 0.30), (FAR_BLUR, 0.60)):
             reach = max(1, round(width * self.sample.size[1] * 1.2))
             around = _blurred(torch.stack([filled, known.to(depth)]), reach)
             behind = filled - around[0] / around[1].clamp(min=1e-6)
@@ -216,12 +222,19 @@ class Painter:
         light = 0.35 + 0.65 * shade(self.params.light, normals[rows][None])[0].clamp(0.2, 1.15)
         painted = painted * light * (1 - LID_SHADOW * self._under_lid(rows))
         toward = math.copysign(1.0, self.scene.lamp.azimuth)
-        seen = normals[rows]
+        seen = self._round(rows, side[:, 0] < 0)
         for x, y, radius, strength in CATCHLIGHTS:
             disc = functional.normalize(like([toward * x, y, 1.0]), dim=0)
             off = torch.acos((seen @ disc).clamp(-1, 1))[:, None]
             painted = painted + (1 - painted) * strength * (1 - _step(off, radius - 1.3 * soft, radius + 0.7 * soft))
         return colour.index_copy(0, rows, painted)
+
+    def _round(self, rows: Tensor, right: Tensor) -> Tensor:
+        """[n, 3] normals of perfect eyeballs in camera space; those of the mesh would dent the catchlights."""
+        head, params = self.world.head, self.params
+        centres = head.eyes.centres + head.eyes.shifts(params.identity)
+        centres = place(centres, params.angles, params.translation)[0]
+        return functional.normalize(self.sample.carry(self.stage.placed, rows) - centres[right.long()], dim=1)
 
     @property
     def _iris(self) -> Tensor:

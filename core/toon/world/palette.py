@@ -15,10 +15,10 @@ HAIR: dict[str, Colour] = {
     "grey": (0.560, 0.555, 0.560), "white": (0.850, 0.845, 0.840), "blue": (0.220, 0.340, 0.680),
     "pink": (0.870, 0.440, 0.590), "teal": (0.130, 0.520, 0.530), "violet": (0.450, 0.270, 0.600),
 }  # fmt: skip
-_DYED = {"blue": 0.12, "pink": 0.18, "teal": 0.12, "violet": 0.12}
+DYED = {"blue": 0.12, "pink": 0.18, "teal": 0.12, "violet": 0.12}
 HAIR_WEIGHTS_FAIR = {"black": 1.0, "dark brown": 1.5, "brown": 1.6, "chestnut": 1.2, "auburn": 1.0, "ginger": 1.0,
-                     "dark blond": 1.2, "blond": 1.3, "platinum": 0.5, **_DYED}
-HAIR_WEIGHTS_DARK = {"black": 3.0, "dark brown": 2.6, "brown": 0.9, "chestnut": 0.4, "auburn": 0.3, **_DYED}
+                     "dark blond": 1.2, "blond": 1.3, "platinum": 0.5, **DYED}
+HAIR_WEIGHTS_DARK = {"black": 3.0, "dark brown": 2.6, "brown": 0.9, "chestnut": 0.4, "auburn": 0.3, **DYED}
 """How often each colour is worn by fair and by dark people; grey and white come with age."""
 
 IRISES: dict[str, tuple[float, float, float]] = {
@@ -58,6 +58,12 @@ def brow_coefficients(hair: Colour) -> tuple[float, float]:
     found = np.linalg.lstsq(_BROW_DIRECTIONS.T, wanted, rcond=None)[0]
     light, red = np.clip(found, -BROW_LIMIT, BROW_LIMIT)
     return float(light), float(red)
+
+
+def grown(hair: Colour) -> Colour:
+    """The colour in which brows and beards grow: dyed hair's is dark brown, other hair's its own."""
+    dyed = any(np.abs(np.array(hair) / max(hair) - np.array(HAIR[name]) / max(HAIR[name])).max() < 0.02 for name in DYED)
+    return HAIR["dark brown"] if dyed else hair
 
 
 def choose(stream: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:

@@ -88,8 +88,8 @@ class Lamp:
 
     azimuth: float = -0.6
     elevation: float = 0.55
-    strength: float = 0.62
-    ambient: float = 0.52
+    strength: float = 0.58
+    ambient: float = 0.54
     fill: float = 0.12
     warmth: float = 0.2
 
@@ -289,7 +289,7 @@ def _gaze(stream: Stream) -> tuple[float, float]:
 def _albedo(stream: Stream, presentation: float, age: float, tone: float, hair: Hair, beard: str) -> dict[str, float]:
     fair = float(np.clip((tone + 1.2) / 2.0, 0.0, 1.0))
     made_up = presentation > 0.2 and stream.random() < 0.6
-    brow_light, brow_red = palette.brow_coefficients(hair.colour)
+    brow_light, brow_red = palette.brow_coefficients(palette.grown(hair.colour))
     iris = palette.IRISES[_pick(stream, palette.IRIS_WEIGHTS_FAIR if fair > 0.6 else palette.IRIS_WEIGHTS_DARK)]
     jitter = _uniform(stream, -0.15, 0.15)
     shaved = {"buzz": 1.5, "mohawk": 1.3, "receding": 0.6, "bald": 0.35}.get(hair.style, 0.9)
@@ -298,10 +298,10 @@ def _albedo(stream: Stream, presentation: float, age: float, tone: float, hair: 
         "skin_warmth": _normal(stream, 0.2, 0.6, 1.3),
         "skin_redness": _normal(stream, 0.0, 0.5, 1.0),
         "skin_saturation": _normal(stream, 0.0, 0.5, 1.0) - 0.5 * (1.0 - fair),
-        "blush": _normal(stream, -0.2 if presentation < 0 else 0.4, 0.4, 1.2) - 0.6 * (1.0 - fair),
+        "blush": _normal(stream, -1.0 if presentation < 0 else -0.3, 0.4, 1.6) - 0.6 * (1.0 - fair),
         "nose_redness": _normal(stream, -0.3, 0.4, 1.0) - 0.4 * (1.0 - fair),
         "ear_redness": _normal(stream, 0.0, 0.5, 1.0),
-        "under_eye": _normal(stream, -0.2 + 0.7 * age, 0.3, 1.0),
+        "under_eye": _normal(stream, -0.5 + 0.8 * age, 0.25, 0.9),
         "freckles": _uniform(stream, 0.5, 1.1) if stream.random() < 0.30 * fair else 0.0,
         "stubble": _uniform(stream, 0.3, 1.2) if beard == "stubble" else (0.5 if beard != NONE else 0.0),
         "shaved_hair": shaved * float(np.clip(1.15 - np.mean(hair.colour) - 0.35 * (1.0 - fair), 0.0, 1.0)),
@@ -320,6 +320,10 @@ def _albedo(stream: Stream, presentation: float, age: float, tone: float, hair: 
     }
 
 
+OLDEST_DYED = 0.5
+"""Beyond this age nobody's hair is blue."""
+
+
 def _hair(stream: Stream, presentation: float, age: float, tone: float) -> Hair:
     weights = {}
     for name, style in STYLES.items():
@@ -331,10 +335,13 @@ def _hair(stream: Stream, presentation: float, age: float, tone: float) -> Hair:
             weights[name] *= 0.9 * (1.0 - age)
     natural = palette.HAIR_WEIGHTS_FAIR if tone > -0.6 else palette.HAIR_WEIGHTS_DARK
     grey = max(age - 0.45, 0.0) * 14.0
+    style = _pick(stream, weights)
+    if age > OLDEST_DYED or style in ("receding", "buzz"):
+        natural = {name: weight for name, weight in natural.items() if name not in palette.DYED}
     colour = palette.HAIR[_pick(stream, {**natural, "grey": 0.15 + grey, "white": 0.05 + 0.6 * grey})]
     shift = stream.normal(0.0, 0.06)
     return Hair(
-        style=_pick(stream, weights),
+        style=style,
         colour=tuple(float(np.clip(c * (1.0 + shift), 0.03, 0.95)) for c in colour),
         volume=_uniform(stream, 0.88, 1.15),
         mirrored=bool(stream.random() < 0.5),
@@ -376,8 +383,8 @@ def _lamp(stream: Stream) -> Lamp:
     return Lamp(
         azimuth=side * _uniform(stream, 0.2, 1.15),
         elevation=_uniform(stream, 0.20, 0.90),
-        strength=_uniform(stream, 0.48, 0.70),
-        ambient=_uniform(stream, 0.44, 0.56),
+        strength=_uniform(stream, 0.46, 0.66),
+        ambient=_uniform(stream, 0.48, 0.58),
         fill=_uniform(stream, 0.05, 0.20),
         warmth=_normal(stream, 0.2, 0.45, 1.0),
     )
