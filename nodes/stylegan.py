@@ -61,8 +61,8 @@ class LoadStyleGan(io.ComfyNode):
                 io.Boolean.Input(
                     "compile",
                     default=False,
-                    tooltip="torch.compile: the first picture takes minutes (so does the first of another noise mode or "
-                    "number at once), the others are faster. Where it fails it runs as usual, and about says so.",
+                    tooltip="torch.compile: the first picture takes minutes (so does the first of another noise mode "
+                    "or number at once), the others are faster. Where it fails it runs as usual, and about says so.",
                     extra_dict=host.ADVANCED,
                 ),
             ],

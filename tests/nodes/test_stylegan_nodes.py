@@ -426,7 +426,8 @@ def test_progress_and_live_pictures(demo, image, monkeypatch):
         call(invert.InvertImage, image=image, stylegan=demo, **QUICK, tune_steps=2)
     finally:
         host.on_progress(None)
-    assert [value for value, _, _ in told][-1] == 5 and {total for _, total, _ in told} == {5}
+    total = 8 * 1 + 3 + 2  # trials, search, tuning
+    assert [value for value, _, _ in told][-1] == total and {known for _, known, _ in told} == {total}
     assert any(preview is not None for _, _, preview in told)
 
 
