@@ -1,7 +1,7 @@
 """The toon world to look at and to time.
 
-`python benchmarks/toon_world.py` measures portraits a second, scenes built and drawn in turn; `--processes 2` shares the
-work. `--sheet portraits --out weights/toon_portraits.jpg` draws 32 people, `--sheet person` one person in 16 moods and
+`python benchmarks/toon_world.py` measures portraits a second, scenes built and drawn in turn; `--processes 2` draws in
+two of them. `--sheet portraits --out weights/toon_portraits.jpg` draws 32 people, `--sheet person` one person in 16 moods and
 9 views.
 """
 

@@ -36,7 +36,8 @@ def glasses(shape: str) -> tuple[Piece, Piece | None]:
     anchor = np.array([RIM_CENTRE[0], 0.12, 0.62])
     left = [tube(rim, RIM, anchor, sides=8, loop=True)]
     outer_x = RIM_CENTRE[0] + wide
-    hinge = np.concatenate([_on_frame(np.array([outer_x]), np.array([0.03 + lift])), [[0.84, 0.035, 0.30], [0.895, 0.03, 0.05], [0.88, 0.01, -0.10]]])
+    start = _on_frame(np.array([outer_x]), np.array([0.03 + lift]))
+    hinge = np.concatenate([start, [[0.735, 0.035, 0.44], [0.850, 0.03, 0.16], [0.870, 0.01, -0.08]]])
     path = np.stack([np.interp(np.linspace(0, 3, 14), range(4), column) for column in hinge.T], 1)
     share = np.linspace(0.0, 1.0, 14)[:, None]
     left.append(tube(path, RIM * 0.9, np.array(HINGE_ANCHOR) * (1 - share) + np.array(EAR_ANCHOR) * share, sides=8))
@@ -105,12 +106,13 @@ def _cap(room: float) -> tuple[Piece, Piece]:
     root = field.cast(place) + place * (room + 0.03)
     reach = 0.52 * np.cos(turn / 1.05 * 0.5 * np.pi) ** 0.55
     rows = np.linspace(0.0, 1.0, 7)[:, None]
-    forward = np.array([0.0, -0.16, 1.0])
+    forward = np.array([0.0, -0.30, 1.0])
     points = root + (reach * rows)[..., None] * forward
     points[..., 1] -= 0.22 * rows * (np.abs(turn) / 1.05) ** 2 * reach / 0.52 + 0.05 * rows**2
     uv = np.stack(np.broadcast_arrays(turn, rows), -1)
     top = grid(points, root, uv, np.zeros((7, 33)))
-    under = grid(points - np.array([0.0, 0.028, 0.0]) * np.sqrt(1 - 0.9 * rows[..., None] ** 4), root, uv, np.full((7, 33), 0.5))
+    thick = np.array([0.0, 0.028, 0.0]) * np.sqrt(1.0 - 0.9 * rows[..., None] ** 4)
+    under = grid(points - thick, root, uv, np.full((7, 33), 0.5))
     band = tube(edge + out * (room + 0.025), 0.026, edge, sides=10, loop=True, flat=1.6)
     button_at = field.cast(np.array([[0.0, 1.0, -0.38]]))[0]
     button = ball(button_at + np.array([0.0, room + 0.05, 0.0]), np.array([0.05, 0.03, 0.05]), button_at, 8, 14)
@@ -124,7 +126,8 @@ def _beret(room: float) -> tuple[Piece, Piece]:
     crown, edge, out = _dome(BERET, bulge)
     band = tube(edge + out * (room + 0.02), 0.036, edge, sides=10, loop=True, flat=1.5)
     tip_at = field.cast(np.array([[0.0, 1.0, -0.38]]))[0]
-    stem = tube(tip_at + np.array([0.0, room, 0.0]) + np.linspace(0, 1, 5)[:, None] * np.array([0.02, 0.16, 0.0]), 0.022, tip_at, sides=8)
+    up = np.array([0.0, room, 0.0]) + np.linspace(0.0, 1.0, 5)[:, None] * np.array([0.02, 0.16, 0.0])
+    stem = tube(tip_at + up, 0.022, tip_at, sides=8)
     return crown, joined(band, stem)
 
 
@@ -134,8 +137,8 @@ def _band(room: float) -> tuple[Piece, Piece]:
     direction = np.stack([np.sin(turn), np.cos(turn), np.full_like(turn, 0.10)], 1)
     base = field.cast(direction)
     unit = direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    hoop = tube(base + unit * (room + 0.035), 0.045, base, sides=10)
-    at = base[33] + unit[33] * (room + 0.10)
+    hoop = tube(base + unit * (room - 0.02), 0.045, base, sides=10)
+    at = base[33] + unit[33] * (room + 0.05)
     knot = ball(at, np.array([0.055, 0.055, 0.055]), base[33], 10, 16)
     loops = [ball(at + step, np.array([0.14, 0.095, 0.06]), base[33], 12, 20, grooves=6)
              for step in (np.array([0.14, -0.05, 0.0]), np.array([-0.13, 0.07, 0.0]))]  # fmt: skip
@@ -146,7 +149,7 @@ def _band(room: float) -> tuple[Piece, Piece]:
 
 BEARDS = {"full": 1.0, "short": 1.0, "goatee": 0.7, "moustache": 0.7, "stubble": 1.0}
 """Kinds, and how often each is worn by those who wear one; stubble is paint (the head's albedo)."""
-BEARD_DEPTH = {"full": 0.095, "short": 0.055, "goatee": 0.075, "moustache": 0.070}
+BEARD_DEPTH = {"full": 0.095, "short": 0.055, "goatee": 0.055, "moustache": 0.070}
 BEARD_SINK = 0.014
 """A beard's own edge lies this deep in the skin."""
 
@@ -161,7 +164,7 @@ def beard_mask(kind: str, places: Array) -> Array:
     lash = bell(folded, (0.10, MOUTH_Y + 0.118, 0.70), (0.135, 0.040, 0.25))
     moustache = smoothstep(0.25, 0.75, lash + 0.6 * bell(folded, (0.24, MOUTH_Y + 0.05, 0.60), (0.055, 0.060, 0.25)))
     moustache = moustache * smoothstep(-0.375, -0.405, y)
-    chin = smoothstep(0.30, 0.62, bell(folded, (0.0, -0.82, 0.55), (0.21, 0.16, 0.40))) * smoothstep(-0.61, -0.68, y)
+    chin = smoothstep(0.30, 0.62, bell(folded, (0.0, -0.78, 0.60), (0.19, 0.14, 0.30))) * smoothstep(-0.61, -0.68, y)
     made = {"full": np.maximum(jaw, moustache), "short": np.maximum(0.9 * jaw, 0.8 * moustache),
             "goatee": np.maximum(chin, moustache), "moustache": moustache}[kind]
     return made * (1.0 - lips)

@@ -11,7 +11,7 @@ from .shapes import Piece, ball, grid, joined, tube
 
 NECK = np.array([0.0, -1.30, -0.25])
 """Middle of the neck where a collar holds it."""
-LOFT = ((-1.08, 0.300, 0.300), (-1.15, 0.345, 0.335), (-1.205, 0.420, 0.375), (-1.27, 0.560, 0.410),
+LOFT = ((-1.08, 0.220, 0.220), (-1.15, 0.345, 0.335), (-1.205, 0.420, 0.375), (-1.27, 0.560, 0.410),
         (-1.36, 0.780, 0.445), (-1.47, 0.970, 0.480), (-1.60, 1.075, 0.510), (-1.80, 1.130, 0.540),
         (-2.60, 1.160, 0.560))
 """Height, half-width and half-depth of the shoulders' cross-sections."""
@@ -27,7 +27,7 @@ BARE = {"v_neck", "tank"}
 
 def body() -> Piece:
     """Shoulders and chest; uv is (x, y) of the front view."""
-    heights = np.linspace(LOFT[0][0], -1.80, 26).tolist() + [-2.6]
+    heights = [*np.linspace(LOFT[0][0], -1.80, 26), LOFT[-1][0]]
     rows = np.array([[np.interp(-y, -np.array(LOFT)[:, 0], column) for column in np.array(LOFT).T] for y in heights])
     turn = 2.0 * np.pi * np.arange(SECTION) / SECTION
     x = np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** (2.0 / ROUNDNESS)
@@ -89,9 +89,9 @@ def _hood() -> Piece:
     ring = _ring(-1.17, 0.44, 0.42, 0.10)
     front = np.cos(2.0 * np.pi * np.arange(len(ring)) / len(ring))
     hood = tube(ring, 0.095 + 0.085 * (0.5 - 0.5 * front), NECK, sides=16, loop=True)
-    strings = [tube(np.array([side * 0.17, -1.30, 0.27]) + np.linspace(0, 1, 6)[:, None] * np.array([side * 0.02, -0.28, 0.06]),
-                    0.022, NECK, sides=8) for side in (-1.0, 1.0)]  # fmt: skip
-    return joined(hood, *strings)
+    string = np.array([0.17, -1.30, 0.27]) + np.linspace(0.0, 1.0, 6)[:, None] * np.array([0.02, -0.28, 0.06])
+    left = tube(string, 0.022, NECK, sides=8)
+    return joined(hood, left, left.mirrored())
 
 
 def paint(kind: str, pattern: str, uv: Tensor, first: Tensor, second: Tensor, skin: Tensor) -> Tensor:

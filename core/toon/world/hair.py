@@ -19,6 +19,8 @@ COLUMNS, CAP_ROWS, HANG_ROWS = 180, 26, 16
 """Strands round the whorl (nine to a lock at twenty locks, enough for round ones), and points along one."""
 CURLY_COLUMNS, CURLY_ROWS = 150, 52
 """The same for curls, which are as high as wide."""
+SMOOTHED = (-6.0, -3.0, 0.0, 3.0, 6.0)
+"""Degrees of azimuth over which a hairline's corners are rounded."""
 FREE_FROM, FREE_UNTIL = 76, 84
 """Degrees from the whorl: hairlines beyond hang free of the forehead where a style says so."""
 WHORL_BACK = -0.38
@@ -35,7 +37,8 @@ FRINGE: Table = ((0, 87), (38, 87), (55, 91), (72, 104), (82, 104), (96, 88), (1
 SWEPT: Table = ((0, 64), (30, 62), (50, 66), (70, 92), (82, 98), (96, 88), (112, 92), (130, 112), (180, 119))
 LOOSE: Table = ((0, 70), (30, 69), (50, 74), (62, 84), (90, 92), (180, 100))
 LOOSE_FRINGE: Table = ((0, 87), (40, 87), (55, 91), (66, 94), (90, 96), (180, 100))
-RECEDING: Table = ((0, 53), (16, 50), (32, 40), (50, 60), (70, 95), (82, 98), (96, 88), (112, 92), (130, 112), (180, 119))
+RECEDING: Table = ((0, 53), (16, 50), (32, 40), (50, 60), (70, 95), (82, 98), (96, 88), (112, 92), (130, 112),
+                   (180, 119))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,9 @@ def edge_angle(table: Table, azimuth: Array) -> Array:
     """The hairline's angle in radians at azimuths in radians."""
     folded = np.abs((np.degrees(azimuth) + 180.0) % 360.0 - 180.0)
     keys, values = np.array(table, float).T
-    smooth = [np.interp(folded + step, np.concatenate([-keys[:0:-1], keys, 360 - keys[-2::-1]]),
-                        np.concatenate([values[:0:-1], values, values[-2::-1]])) for step in (-6, -3, 0, 3, 6)]  # fmt: skip
-    return np.radians(np.mean(smooth, 0))
+    keys = np.concatenate([-keys[:0:-1], keys, 360.0 - keys[-2::-1]])
+    values = np.concatenate([values[:0:-1], values, values[-2::-1]])
+    return np.radians(np.mean([np.interp(folded + step, keys, values) for step in SMOOTHED], 0))
 
 
 def _upright_edge(style: HairStyle, azimuth: Array) -> Array:
@@ -178,7 +181,8 @@ def _cap(style: HairStyle, volume: float) -> Piece:
     profile = np.sqrt(1.0 - s[:, None] ** style.blunt) * (1.0 - free) + free
     thick = volume * _thickness(style, direction)
     grooved = 1.0 - style.depth * (1.0 - lock) * smoothstep(0.0, 0.35, s)[:, None]
-    points = base + direction * (thick * profile * grooved - EDGE_SINKS * (s[:, None] ** 8) * (1.0 - np.minimum(2.0 * free, 1.0)))[..., None]
+    sunk = EDGE_SINKS * s[:, None] ** 8 * (1.0 - np.minimum(2.0 * free, 1.0))
+    points = base + direction * (thick * profile * grooved - sunk)[..., None]
     shade = 0.75 * (1.0 - lock) * smoothstep(0.05, 0.5, s)[:, None] * np.ones_like(profile)
     anchors = base
     if style.hang is not None:
@@ -230,8 +234,8 @@ def _curled(points: Array, base: Array, radius: float) -> tuple[Array, Array]:
     dome = np.sqrt(np.clip(1.0 - (distance / (1.05 * radius)) ** 2, 0.0, 1.0))
     off = points - base
     height = np.linalg.norm(off, axis=-1, keepdims=True)
-    grown = points + off / np.maximum(height, 1e-6) * (0.70 * radius * dome * np.minimum(height[..., 0] / 0.05, 1.0))[..., None]
-    return grown, 0.9 * (1.0 - dome) ** 1.5
+    pushed = 0.70 * radius * dome[..., None] * np.minimum(height / 0.05, 1.0)
+    return points + off / np.maximum(height, 1e-6) * pushed, 0.9 * (1.0 - dome) ** 1.5
 
 
 def _spread(points: Array, distance: float) -> Array:
@@ -278,8 +282,8 @@ def _curve(*keys: tuple[float, float, float], count: int = 18) -> Array:
 
 def _ponytail() -> Piece:
     base, start = _on_skull((0.0, 0.75, -0.9), -0.02)
-    path = _curve(tuple(start), (0.55, start[1] + 0.45, -1.45), (0.92, -0.80, -0.70))
-    return _tail(base, path, 0.17)
+    path = _curve(tuple(start), (0.75, start[1] + 0.50, -1.25), (1.02, -0.85, -0.45))
+    return _tail(base, path, 0.20)
 
 
 def _pigtails() -> Piece:

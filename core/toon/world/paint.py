@@ -18,8 +18,8 @@ from ...face.light import shade
 from ...types import FaceParams
 from .. import eyes, field
 from . import clothes
-from .palette import grown
 from .hair import STYLES
+from .palette import grown
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ LID_SHADOW = 0.46
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The covered samples. face, kind: [N]. corners: [N, 3] vertices, weights: [N, 3]. normals: [N, 3] unit, as the mesh
-    has them. depth: [H, W], inf where nothing is. hit: [N] flat places in size (H, W)."""
+    """The covered samples. face, kind: [N]. corners: [N, 3] vertices, weights: [N, 3]. normals: [N, 3] unit, as the
+    mesh has them. depth: [H, W], inf where nothing is. hit: [N] flat places in size (H, W).
+    """
 
     face: Tensor
     kind: Tensor
@@ -138,14 +139,15 @@ class Painter:
         """[n, 1] about 1: streaks along the strands."""
         u, v = self.sample.carry(self.stage.uv, self.rows[name]).unbind(1)
         if name == "beard":
-            combed = u.abs() * 0.6 + 0.25 * torch.sin(9 * v)
-            grain = torch.sin(190 * combed + 3 * torch.sin(31 * v)) + torch.sin(117 * combed - 2 * torch.sin(43 * v + 7 * u))
-            return 1 + 0.07 * grain[:, None]
+            combed = 0.6 * u.abs() + 0.035 * torch.sin(9 * v)
+            grain = torch.sin(190 * combed + 3 * torch.sin(31 * v)) + torch.sin(117 * combed - 2 * torch.sin(43 * v))
+            return 1 + 0.03 * grain[:, None]
         if STYLES[self.scene.hair.style].curls:
             return torch.ones_like(u)[:, None]
         turn = 2 * math.pi * u
         waver = 1.5 * torch.sin(7 * turn) + 0.8 * torch.sin(5 * v + 3 * turn)
-        streak = 0.4 * torch.sin(41 * turn + waver) + 0.35 * torch.sin(83 * turn - 2 * waver) + 0.25 * torch.sin(149 * turn + waver)
+        waves = ((0.40, 41, 1.0), (0.35, 83, -2.0), (0.25, 149, 1.0))
+        streak = sum(share * torch.sin(count * turn + bent * waver) for share, count, bent in waves)
         return (1 + 0.16 * streak + 0.10 * (v - 0.4))[:, None]
 
     # Light ------------------------------------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ class Painter:
         ball = functional.normalize(rest - head.eyes.centres[(side[:, 0] < 0).long()], dim=1)
         angle = torch.acos(ball[:, 2:].clamp(-1, 1))
         turn = torch.atan2(ball[:, 1:2], ball[:, :1])
-        soft = 1.1 / (0.17 * self.sample.size[1])  # an eye's radius is about 0.09 of the picture: one sample, in radians
+        soft = 6.5 / self.sample.size[1]  # one sample in radians: an eye's radius is about 0.09 of the picture
         iris, white = self._iris, like([0.955, 0.950, 0.945])
         low = (0.5 - 0.5 * ball[:, 1:2] / math.sin(eyes.IRIS)).clamp(0, 1)
         spokes = 1 + 0.07 * torch.sin(23 * turn) * _step(angle, eyes.PUPIL, eyes.IRIS)

@@ -52,17 +52,24 @@ BROW_SHADE, BROW_LIMIT = 0.72, 2.2
 """Brows are this much of the hair's brightness; white brows would vanish."""
 
 
+SAME_HUE = 0.02
+"""Two colours, each over its brightest channel, are the same shade of hair within this."""
+GREENEST = -1.1
+"""brow_redness below which grey brows would turn green."""
+
+
 def brow_coefficients(hair: Colour) -> tuple[float, float]:
     """brow_lightness and brow_redness whose brows suit the hair best."""
     wanted = np.array(hair) * BROW_SHADE - BROW
     found = np.linalg.lstsq(_BROW_DIRECTIONS.T, wanted, rcond=None)[0]
-    light, red = np.clip(found, -BROW_LIMIT, BROW_LIMIT)
+    light, red = np.clip(found, [-BROW_LIMIT, GREENEST], BROW_LIMIT)
     return float(light), float(red)
 
 
 def grown(hair: Colour) -> Colour:
     """The colour in which brows and beards grow: dyed hair's is dark brown, other hair's its own."""
-    dyed = any(np.abs(np.array(hair) / max(hair) - np.array(HAIR[name]) / max(HAIR[name])).max() < 0.02 for name in DYED)
+    hue = np.array(hair) / max(hair)
+    dyed = any(np.abs(hue - np.array(HAIR[name]) / max(HAIR[name])).max() < SAME_HUE for name in DYED)
     return HAIR["dark brown"] if dyed else hair
 
 

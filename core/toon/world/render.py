@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,8 +33,8 @@ from .scene import NONE, Lamp, Scene, View
 from .wardrobe import Beard, Wardrobe, grow_beard
 
 MASKS = ("skin", "hair", "eyes", "mouth", "body", "worn", "background")
-"""Parts of a picture that together cover it: skin with brows, lashes and beard; lips, teeth and tongue; clothes; glasses
-and hats. `ToonPicture.masks` holds 'face' besides, the facial skin with eyes and mouth, without neck and ears."""
+"""Parts of a picture that together cover it: skin with brows, lashes and beard; lips, teeth and tongue; clothes;
+glasses and hats. `ToonPicture.masks` holds 'face' besides, the facial skin with eyes and mouth, without neck and ears."""
 DISTANCE = 8.0
 """Head units from the camera to a head that is not turned."""
 SIDE = 2.86
@@ -51,9 +51,12 @@ BODY_TURN = 0.25
 NECK = (-1.40, -0.96)
 """Heights between which the neck bends; in front it is the chin that counts, `NECK_SLANT` higher."""
 NECK_SLANT = 0.8
+FRINGE_NEARER = 0.99
+"""A fringe is drawn this much nearer than it is, so that raised brows lift it instead of piercing it."""
 SAMPLES = 2
 """Along each side of a pixel."""
-KINDS = ("skin", "eyes", "mouth", "brow", "lash", "ear", "beard", "hair", "body", "collar", "hat", "hat_trim", "frame", "lens")
+KINDS = ("skin", "eyes", "mouth", "brow", "lash", "ear", "beard", "hair", "body", "collar", "hat", "hat_trim", "frame",
+         "lens")  # fmt: skip
 """Materials, by number."""
 MASK_OF = {"skin": "skin", "ear": "skin", "brow": "skin", "lash": "skin", "beard": "skin", "eyes": "eyes",
            "mouth": "mouth", "hair": "hair", "body": "body", "collar": "body", "hat": "worn", "hat_trim": "worn",
@@ -89,13 +92,13 @@ class ToonWorld:
         self._beards: dict[str, Beard] = {}
 
     @classmethod
-    def load(cls, path: str | Path = DEFAULT) -> ToonWorld:
-        """The world of a packed toon head; UserError where the file is another face model's."""
+    def load(cls, path: str | Path = DEFAULT, device: torch.device | str = "cpu") -> ToonWorld:
+        """The world of a packed toon head, drawn on `device`; UserError where the file is another face model's."""
         checkpoint = read(path)
         head = face_model_of(checkpoint)
         if not isinstance(head, ToonHead):
             raise UserError(f"The toon world needs the toon head; '{checkpoint.path.name}' holds '{head.layout}'.")
-        return cls(head, tuple(json.loads(checkpoint.metadata["parts"])), checkpoint.tensors["part"].long())
+        return cls(head.to(device), tuple(json.loads(checkpoint.metadata["parts"])), checkpoint.tensors["part"].long())
 
     def params(self, scene: Scene, size: int) -> FaceParams:
         """The scene's head as parameters of the toon head, on a picture of size² pixels."""
@@ -129,7 +132,9 @@ class ToonWorld:
         params = self.params(scene, size)
         stage = self._stage(scene, params)
         finer = params.camera.resized((size * SAMPLES, size * SAMPLES))
-        fragments = rasterise(project(finer, stage.placed[None]), stage.faces, finer.size)
+        screen = project(finer, stage.placed[None])
+        screen = torch.cat([screen[..., :2], screen[..., 2:] * stage.nearer[:, None]], 2)
+        fragments = rasterise(screen, stage.faces, finer.size)
         sample = _sample(fragments, stage)
         behind = self._backdrop(scene, size)
         colour = Painter(self, scene, stage, sample, params).paint(plain)
@@ -208,7 +213,8 @@ class ToonWorld:
         for garment in self.wardrobe.of(scene):
             turned = (angles, translation) if garment.turns else (body_angles, body_at)
             points = place(garment.worn.on(moved)[None], *turned)[0]
-            builder.add(garment.material, points, garment.worn.faces, garment.worn.uv, garment.worn.shade)
+            lifted = FRINGE_NEARER if garment.material == "hair" and style.stand and scene.hat.kind == NONE else 1.0
+            builder.add(garment.material, points, garment.worn.faces, garment.worn.uv, garment.worn.shade, lifted)
         return builder.stage(model)
 
     # What comes of it -------------------------------------------------------------------------------------------------
@@ -234,7 +240,8 @@ class ToonWorld:
         part = torch.where(lips > 0.5, MASKS.index("mouth"), part)
         one_hot = functional.one_hot(part, len(MASKS)).to(sample.weights.dtype)
         source = stage.head_face[sample.face.clamp(max=stage.head_count - 1)]
-        face = on_head & (self.head.face_region[source] | (part == MASKS.index("eyes")) | (part == MASKS.index("mouth")))
+        features = (part == MASKS.index("eyes")) | (part == MASKS.index("mouth"))
+        face = on_head & (self.head.face_region[source] | features)
         layers = torch.cat([one_hot, face.to(one_hot)[:, None]], 1)
         pooled = _pooled(_everywhere(layers, fragments))
         masks = dict(zip((*MASKS, "face"), pooled, strict=True))
@@ -242,12 +249,29 @@ class ToonWorld:
         return masks
 
 
+def joined_params(frames: Sequence[FaceParams]) -> FaceParams:
+    """Frames of equal size, such as those of several pictures, as one batch in their order."""
+    first = frames[0]
+    parts = {
+        field.name: torch.cat([getattr(frame, field.name) for frame in frames])
+        for field in fields(first)
+        if isinstance(getattr(first, field.name), Tensor)
+    }
+    camera = replace(
+        first.camera,
+        focal=torch.cat([frame.camera.focal for frame in frames]),
+        principal=torch.cat([frame.camera.principal for frame in frames]),
+    )
+    return replace(first, camera=camera, **parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """All meshes of a scene as one, in camera space; the head's vertices come first.
 
     placed, normals: [V, 3]. faces: [F, 3], of which the first `head_count` are the head's, triangles `head_face` of its
-    own. kind: [F] number in KINDS. uv: [V, 2], shade: [V], of what is worn. model: the head in model space.
+    own. kind: [F] number in KINDS. uv: [V, 2], shade: [V], of what is worn. nearer: [V], what depths are multiplied by
+    when it is decided who is seen. model: the head in model space.
     """
 
     placed: Tensor
@@ -256,6 +280,7 @@ class Stage:
     kind: Tensor
     uv: Tensor
     shade: Tensor
+    nearer: Tensor
     model: Tensor
     head_face: Tensor
     head_count: int
@@ -265,20 +290,24 @@ class _Builder:
     def __init__(self, placed: Tensor, normals: Tensor, faces: Tensor, kind: Tensor, head_face: Tensor) -> None:
         self._points, self._normals, self._faces, self._kinds = [placed], [normals], [faces], [kind]
         self._uv, self._shade = [placed.new_zeros(len(placed), 2)], [placed.new_zeros(len(placed))]
+        self._nearer = [placed.new_ones(len(placed))]
         self._head_face, self._count = head_face, len(placed)
 
-    def add(self, material: str, points: Tensor, faces: Tensor, uv: Tensor, shade: Tensor) -> None:
+    def add(
+        self, material: str, points: Tensor, faces: Tensor, uv: Tensor, shade: Tensor, nearer: float = 1.0
+    ) -> None:
         self._points.append(points)
         self._normals.append(vertex_normals(points[None], faces)[0])
         self._faces.append(faces + self._count)
         self._kinds.append(torch.full((len(faces),), KINDS.index(material), device=points.device))
         self._uv.append(uv)
         self._shade.append(shade)
+        self._nearer.append(torch.full_like(shade, nearer))
         self._count += len(points)
 
     def stage(self, model: Tensor) -> Stage:
-        joined = (torch.cat(t) for t in (self._points, self._normals, self._faces, self._kinds, self._uv, self._shade))
-        return Stage(*joined, model, self._head_face, len(self._head_face))
+        columns = (self._points, self._normals, self._faces, self._kinds, self._uv, self._shade, self._nearer)
+        return Stage(*(torch.cat(column) for column in columns), model, self._head_face, len(self._head_face))
 
 
 def framing(view: View, size: int) -> Camera:

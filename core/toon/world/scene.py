@@ -97,7 +97,8 @@ class Lamp:
 @dataclass(frozen=True)
 class View:
     """pitch, yaw, roll: radians, how the head is turned (`core.types`). shift_x, shift_y: head units, how far the face
-    is off the framing of FFHQ. zoom: 1 is that framing, more is nearer."""
+    is off the framing of FFHQ. zoom: 1 is that framing, more is nearer.
+    """
 
     pitch: float = 0.0
     yaw: float = 0.0
@@ -305,9 +306,9 @@ def _albedo(stream: Stream, presentation: float, age: float, tone: float, hair: 
         "freckles": _uniform(stream, 0.5, 1.1) if stream.random() < 0.30 * fair else 0.0,
         "stubble": _uniform(stream, 0.3, 1.2) if beard == "stubble" else (0.5 if beard != NONE else 0.0),
         "shaved_hair": shaved * float(np.clip(1.15 - np.mean(hair.colour) - 0.35 * (1.0 - fair), 0.0, 1.0)),
-        "lip_redness": _normal(stream, 1.6 if made_up else -0.1, 0.6, 2.4) - 0.5 * (1.0 - fair),
+        "lip_redness": _normal(stream, 1.5 if made_up else 0.15, 0.45, 2.4) - 0.5 * (1.0 - fair),
         "lip_lightness": _normal(stream, 0.0, 0.5, 1.0),
-        "lip_hue": _normal(stream, 0.0, 0.7, 1.5) + (0.5 if made_up else 0.0),
+        "lip_hue": _normal(stream, 0.3, 0.5, 1.3) + (0.5 if made_up else 0.0),
         "lid_shadow": _uniform(stream, 0.8, 2.0) if made_up else _normal(stream, 0.0, 0.3, 0.5),
         "lid_hue": _normal(stream, 0.3, 0.8, 1.5) if made_up else 0.0,
         "brow_lightness": brow_light + jitter,

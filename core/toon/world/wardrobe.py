@@ -46,7 +46,8 @@ class Wardrobe:
         if scene.hat.kind != NONE:
             for material, part in (("hat", 0), ("hat_trim", 1)):
                 key = ("hat", scene.hat.kind, scene.hair.style, part)
-                found.append(Garment(material, self._piece(key, lambda p=part: accessories.hat(scene.hat.kind, style)[p])))
+                worn = self._piece(key, lambda p=part: accessories.hat(scene.hat.kind, style)[p])
+                found.append(Garment(material, worn))
         if scene.glasses.shape != NONE:
             for material, part in (("frame", 0), ("lens", 1)):
                 key = ("glasses", scene.glasses.shape, part)
@@ -77,7 +78,8 @@ class Wardrobe:
 @dataclass(frozen=True, eq=False)
 class Beard:
     """Skin triangles from which a beard grows. faces: [F] of the head. rows: [N] their vertices. local: [F, 3] over
-    `rows`. lift: [N] how far each stands off the skin, negative where it hides in it."""
+    `rows`. lift: [N] how far each stands off the skin, negative where it hides in it.
+    """
 
     rows: Tensor
     local: Tensor
