@@ -335,12 +335,11 @@ def _as_plain(settings: StyleGan2Settings) -> dict[str, Any]:
 
 
 def _flat(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """One level; names of the losses and of the augmentation occur nowhere else."""
-    return {key: value for name, item in plain.items() for key, value in (_nested(name, item))}
-
-
-def _nested(name: str, item: Any) -> list[tuple[str, Any]]:
-    return [(f"{name} {key}", value) for key, value in item.items()] if isinstance(item, Mapping) else [(name, item)]
+    """Settings of the losses and of the augmentation as 'losses r1_gamma' and so on."""
+    found: dict[str, Any] = {}
+    for name, item in plain.items():
+        found |= {f"{name} {key}": value for key, value in item.items()} if isinstance(item, Mapping) else {name: item}
+    return found
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -133,6 +133,27 @@ def test_colours_keep_their_promises():
     torch.testing.assert_close(bright, bright[:, :1, :1, :1].expand_as(bright))
 
 
+def test_what_comes_later_acts_on_what_came_before():
+    """Mirrored, then moved one pixel to the right; brightened, then stretched around 0."""
+    draw = augment._Draw(1, (4, 4), 1.0, seeded())
+    always, zero, one = torch.ones(1, dtype=torch.bool), torch.zeros(1), torch.ones(1)
+    draw.move(always, -one, zero, zero, one, zero, zero)
+    draw.move(always, one, zero, zero, one, one, zero)
+    draw.recolour(always, torch.eye(3)[None], torch.tensor([0.25]))
+    draw.recolour(always, 2 * torch.eye(3)[None])
+    ramp = torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(1, 3, 4, 4)
+    out = augment._recoloured(augment._moved(ramp, draw), draw.colour)
+    expected = (torch.tensor([0.4, 0.4, 0.3, 0.2]) + 0.25) * 2
+    torch.testing.assert_close(out, expected.expand(1, 3, 4, 4))
+
+
+def test_both_rotations_together_are_as_likely_as_any_transform():
+    draw = augment._Draw(20_000, (8, 8), 0.5, seeded())
+    for name in ("rotation", "rotation after"):
+        TRANSFORMS[name](draw)
+    assert float(draw.resampled.float().mean()) == pytest.approx(0.5, abs=0.02)  # three deviations are 0.011
+
+
 def test_colour_of_a_still_picture_touches_no_pixel_beside():
     pictures = batch(4)
     out = augmented(pictures, 1.0, COLOURS, seeded())

@@ -151,20 +151,42 @@ def test_the_first_step_is_adams_with_the_lazy_correction():
     torch.testing.assert_close(moved, torch.full_like(moved, 0.01 * 4 / 5), rtol=1e-3, atol=0)
 
 
-def test_the_loss_is_that_of_the_formulas():
-    """The discriminator's loss recomputed from the pictures of the step."""
-    trainer = tiny(augment=AugmentSettings("off"), style_mixing=0.0)
+@pytest.mark.parametrize("which", ["generator", "path", "discriminator", "r1"])
+def test_losses_are_those_of_the_formulas(which):
+    """Recomputed with a second trainer's networks from the same z and noise: weights and intervals included."""
+    trainer, twin = (tiny(augment=AugmentSettings("off"), style_mixing=0.0, r1_gamma=3.0) for _ in range(2))
     trainer._draws, trainer._noise = (torch.Generator().manual_seed(1) for _ in range(2))
     real = discs(4, (16, 16)) * 2 - 1
-    twin = tiny(augment=AugmentSettings("off"), style_mixing=0.0)
-    z, noise = torch.randn(4, 8, generator=torch.Generator().manual_seed(1)), torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        fake = twin.generator(z, noise_mode="random", seed=noise)
-        expected = losses.discriminator_loss(twin.discriminator(fake), twin.discriminator(real)).mean()
-    found = trainer._descend("discriminator", trainer._discriminator_losses((real,)))
+    network = "generator" if which in ("generator", "path") else "discriminator"
+    found = trainer._descend(network, getattr(trainer, f"_{which}_losses")((real,)))
+
+    noise, count = torch.Generator().manual_seed(1), 2 if which == "path" else 4
+    ws = twin.generator.mapping(torch.randn(count, 8, generator=torch.Generator().manual_seed(1))).requires_grad_()
+    picture = twin.generator.synthesis(ws, "random", seed=noise)
+    if which == "generator":
+        expected = losses.generator_loss(twin.discriminator(picture)).mean()
+    elif which == "discriminator":
+        expected = losses.discriminator_loss(twin.discriminator(picture), twin.discriminator(real)).mean()
+    elif which == "r1":
+        expected = losses.r1_penalty(real.requires_grad_(), twin.discriminator(real)).mean() * 3.0 / 2 * 16
+    else:
+        drawn = torch.randn(picture.shape, generator=noise)
+        penalty, mean = losses.path_length_penalty(picture, ws, torch.zeros([]), twin.settings.losses, drawn)
+        expected = penalty.mean() * 2.0 * 4
+        torch.testing.assert_close(trainer._path_mean, mean)
     for made in (trainer, twin):
         made.close()
-    assert found == pytest.approx(float(expected), rel=1e-5)
+    assert found == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_chance_differs_from_step_to_step_and_between_processes(trainer):
+    seeds = set()
+    for rank in range(2):
+        trainer.team.rank = rank
+        for step in range(2):
+            trainer.advance(step)
+            seeds |= {trainer._draws.initial_seed(), trainer._noise.initial_seed()}
+    assert len(seeds) == 8
 
 
 def test_the_average_follows_and_copies_buffers(trainer):
@@ -204,16 +226,20 @@ def test_a_part_that_is_not_finite_changes_nothing_and_is_told(trainer):
 
 
 def test_gradients_that_are_not_finite_are_replaced():
-    """A loss of 0 whose square root has an infinite slope there: the others keep their step, nothing becomes NaN."""
+    """A loss of 0 with slopes NaN, infinite and 1: the first counts as 0, the second as 100,000."""
     trainer = tiny()
-    bias = trainer.discriminator.b4.out.bias
+    layers = trainer.discriminator.b4
+    none, steep, plain = layers.out.bias, layers.fc.bias, layers.conv.bias
 
     def parts():
-        yield (bias * 0).abs().sqrt().sum() + trainer.discriminator.b4.fc.bias.sum()
+        yield (none * 0).abs().sqrt().sum() + (steep - steep.detach()).sqrt().sum() + plain.sum()
 
     assert trainer._descend("discriminator", parts()) == 0.0
     trainer.close()
-    assert bias.isfinite().all() and (trainer.discriminator.b4.fc.bias != 0).all()
+    state = trainer._adams["discriminator"].state
+    share = 1 - 0.99 ** (16 / 17)
+    squares = [float(state[parameter]["exp_avg_sq"].mean()) for parameter in (none, steep, plain)]
+    assert squares == pytest.approx([0.0, share * 1e10, share], rel=1e-3)
 
 
 # Settings
