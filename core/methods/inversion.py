@@ -61,7 +61,7 @@ class InvertSettings:
     space: str = "W+"
     start: str = "best of random"
     steps: int = 500
-    rate: float = 0.05  # projector.py: 0.1, which overshoots when W is wide
+    rate: float = 0.03  # projector.py: 0.1, which overshoots when W is wide
     w_noise: float = 0.05  # projector.py: as much for every value of w, which drowns codes when W is wide
     pyramid: float = 1.0
     pixel: float = 1.0
