@@ -1,8 +1,8 @@
 """The toon world to look at and to time.
 
 `python benchmarks/toon_world.py` measures portraits a second, scenes built and drawn in turn; `--processes 2` draws in
-two of them. `--sheet portraits --out weights/toon_portraits.jpg` draws 32 people, `--sheet person` one person in 16 moods and
-9 views.
+two of them. `--sheet portraits --out weights/toon_portraits.jpg` draws 32 people, `--sheet person` one person in 16
+moods, 9 views and 7 lights.
 """
 
 from __future__ import annotations

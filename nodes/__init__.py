@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import face_find, face_fit, face_params, host, invert, latents, load, save, stylegan, train
+from . import face_find, face_fit, face_params, host, invert, latents, load, save, stylegan, toon, train
 from .host import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
@@ -15,6 +15,7 @@ NODES: list[type[io.ComfyNode]] = [
     *latents.NODES,
     *invert.NODES,
     *train.NODES,
+    *toon.NODES,
 ]
 """Every node of the pack, in the order of the menus."""
 

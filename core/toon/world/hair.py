@@ -21,7 +21,7 @@ CURLY_COLUMNS, CURLY_ROWS = 150, 52
 """The same for curls, which are as high as wide."""
 SMOOTHED = (-6.0, -3.0, 0.0, 3.0, 6.0)
 """Degrees of azimuth over which a hairline's corners are rounded."""
-FREE_FROM, FREE_UNTIL = 76, 84
+FREE_FROM, FREE_UNTIL = 74, 81
 """Degrees from the whorl: hairlines beyond hang free of the forehead where a style says so."""
 WHORL_BACK = -0.38
 """The whorl lies this far behind the crown, in units of height."""
@@ -36,7 +36,7 @@ SHORT: Table = ((0, 73), (35, 71), (55, 77), (72, 98), (82, 100), (96, 88), (112
 FRINGE: Table = ((0, 87), (38, 87), (55, 91), (72, 104), (82, 104), (96, 88), (112, 92), (130, 112), (180, 119))
 SWEPT: Table = ((0, 64), (30, 62), (50, 66), (70, 92), (82, 98), (96, 88), (112, 92), (130, 112), (180, 119))
 LOOSE: Table = ((0, 70), (30, 69), (50, 74), (62, 84), (90, 92), (180, 100))
-LOOSE_FRINGE: Table = ((0, 87), (40, 87), (55, 91), (66, 94), (90, 96), (180, 100))
+LOOSE_FRINGE: Table = ((0, 84), (40, 85), (55, 91), (66, 94), (90, 96), (180, 100))
 RECEDING: Table = ((0, 53), (16, 50), (32, 40), (50, 60), (70, 95), (82, 98), (96, 88), (112, 92), (130, 112),
                    (180, 119))  # fmt: skip
 

@@ -104,7 +104,8 @@ class Painter:
         sample, scene = self.sample, self.scene
         albedo = sample.weights.new_zeros(len(sample.face), 3)
         colour = albedo.new_tensor
-        albedo[self.head_rows] = sample.carry(self.colours, self.head_rows).clamp(0, 1)
+        head = sample.carry(self.colours, self.head_rows)
+        albedo[self.head_rows] = head if plain else head.clamp(0, 1)
         flat = {
             "beard": [BEARD_SHADE * c for c in grown(scene.hair.colour)], "hair": scene.hair.colour,
             "collar": scene.clothes.trim, "hat": scene.hat.colour, "hat_trim": scene.hat.trim,

@@ -34,7 +34,7 @@ from .wardrobe import Beard, Wardrobe, grow_beard
 
 MASKS = ("skin", "hair", "eyes", "mouth", "body", "worn", "background")
 """Parts of a picture that together cover it: skin with brows, lashes and beard; lips, teeth and tongue; clothes;
-glasses and hats. `ToonPicture.masks` holds 'face' besides, the facial skin with eyes and mouth, without neck and ears."""
+glasses and hats. `ToonPicture.masks` holds 'face' besides: facial skin with eyes and mouth, without neck and ears."""
 DISTANCE = 8.0
 """Head units from the camera to a head that is not turned."""
 SIDE = 2.86
@@ -138,6 +138,7 @@ class ToonWorld:
         sample = _sample(fragments, stage)
         behind = self._backdrop(scene, size)
         colour = Painter(self, scene, stage, sample, params).paint(plain)
+        colour = colour if plain else colour.clamp(0, 1)  # a gleam's neighbours stay as they are
         picture = self._composed(colour, fragments, behind)
         points = self.head.landmarks(stage.model[None], rotation_matrix(params.angles))
         points = place(points, params.angles, params.translation)
@@ -228,7 +229,7 @@ class ToonWorld:
     def _composed(colour: Tensor, fragments: Fragments, behind: Tensor) -> Tensor:
         """colour: [N, 3] of the covered samples -> [3, S, S] over the backdrop."""
         alpha = _pooled(_everywhere(torch.ones_like(colour[:, :1]), fragments))
-        return (_pooled(_everywhere(colour.clamp(0, 1), fragments)) + (1 - alpha) * behind).clamp(0, 1)
+        return (_pooled(_everywhere(colour, fragments)) + (1 - alpha) * behind).clamp(0, 1)
 
     def _masks(self, fragments: Fragments, stage: Stage, sample: Sample) -> dict[str, Tensor]:
         number = torch.tensor([MASKS.index(MASK_OF[kind]) for kind in KINDS], device=sample.kind.device)

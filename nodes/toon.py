@@ -1,0 +1,180 @@
+"""The node of the toon world: portraits of which everything is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import torch
+
+from ..core.toon.world import Scene, ToonPicture, ToonWorld, joined_params, scene
+from ..core.toon.world.accessories import BEARDS, GLASSES, HATS
+from ..core.toon.world.hair import STYLES
+from ..core.toon.world.scene import NONE, Lamp, View
+from ..core.types import Landmarks
+from . import host
+from .host import io
+
+FROM_SEED, SLIDERS = "from seed", "sliders"
+SOURCES = (FROM_SEED, SLIDERS)
+MASK_OUTPUTS = {
+    "skin": "Skin of face, ears and neck, with brows, lashes and beard; 0…1, soft at edges, as all masks here.",
+    "hair": "Hair of the head.",
+    "face": "The face as models fit it: facial skin, eyes and mouth, without ears and neck.",
+    "eyes": "What shows of the eyeballs.",
+    "mouth": "Lips, teeth, tongue and the inside.",
+    "body": "Clothes.",
+    "background": "Everything behind the person.",
+}
+LARGEST_SIZE = 2048
+"""Pixels; four samples each take about 3 GB there."""
+MOST_PORTRAITS = 4096
+PORTRAIT = Lamp()
+"""The light of the sliders' defaults."""
+
+
+def _degrees(name: str, limit: float, tooltip: str, default: float = 0.0) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=-limit, max=limit, step=1.0, tooltip=tooltip)
+
+
+def _choice(name: str, options: list[str], tooltip: str) -> io.Combo.Input:
+    return io.Combo.Input(name, options=[FROM_SEED, *options], default=FROM_SEED, tooltip=tooltip)
+
+
+class ToonPortrait(io.ComfyNode):
+    """Portraits of a procedural world, with exact landmarks, parameters and masks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigToonPortrait",
+            display_name="Toon Portrait",
+            category="Portrait Rig/face",
+            description="Draws people of the embedded toon world from a seed. Everything about them is known exactly: "
+            "landmarks, face parameters, masks and attributes, so that any workflow can start from a known answer.",
+            inputs=[
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                    tooltip="Who it is, and everything else that is left to the seed.",
+                ),
+                io.Int.Input(
+                    "count", default=1, min=1, max=MOST_PORTRAITS,
+                    tooltip="Portraits B; about ten a second at 128 pixels on one core. The second has the next seed.",
+                ),
+                io.Int.Input(
+                    "size", default=512, min=16, max=LARGEST_SIZE,
+                    tooltip="Side of the square pictures in pixels; time grows with its square.",
+                ),
+                io.Boolean.Input(
+                    "same_person", default=False,
+                    tooltip="On: all portraits show the person of the seed, each in another pose, mood and light.",
+                ),
+                io.Combo.Input(
+                    "pose", options=list(SOURCES), default=FROM_SEED,
+                    tooltip="Whether the head turns as the seed says or as yaw, pitch and roll say.",
+                ),
+                _degrees("yaw", 90.0, "Degrees, positive turns the face to the picture's right; with pose 'sliders'."),
+                _degrees("pitch", 45.0, "Degrees, positive looks down; with pose 'sliders'."),
+                _degrees("roll", 45.0, "Degrees, positive tilts the crown to the left; with pose 'sliders'."),
+                io.Combo.Input(
+                    "mood", options=list(SOURCES), default=FROM_SEED,
+                    tooltip="Whether the expression is the seed's or that of smile and jaw_open, eyes ahead.",
+                ),
+                io.Float.Input(
+                    "smile", default=0.5, min=0.0, max=1.0, step=0.05,
+                    tooltip="Strength 0…1 of both corners of the mouth; with mood 'sliders'.",
+                ),
+                io.Float.Input(
+                    "jaw_open", default=0.0, min=0.0, max=1.0, step=0.05,
+                    tooltip="Strength 0…1, 1 opens the mouth all the way; with mood 'sliders'.",
+                ),
+                _choice("hair", list(STYLES), "The style; its colour is always the seed's."),
+                _choice("glasses", [NONE, *GLASSES], "Shape of the frame; 'sun' hides the eyes."),
+                _choice("hat", [NONE, *HATS], "Kind of hat; made for flat hair, tall hair pokes through."),
+                _choice("beard", [NONE, *BEARDS], "Kind of beard; it moves with every expression."),
+                io.Combo.Input(
+                    "light", options=list(SOURCES), default=FROM_SEED,
+                    tooltip="Whether the light comes from where the seed says or from the two angles below.",
+                ),
+                _degrees(
+                    "light_azimuth", 180.0, "Degrees, 0 from the viewer, positive from the picture's right; with light "
+                    "'sliders'.", round(math.degrees(PORTRAIT.azimuth)),
+                ),
+                _degrees(
+                    "light_elevation", 90.0, "Degrees, positive from above; with light 'sliders'.",
+                    round(math.degrees(PORTRAIT.elevation)),
+                ),
+                io.Boolean.Input(
+                    "plain", default=False,
+                    tooltip="On: albedo times light and nothing else, exactly as Render Face draws heads, so that a "
+                    "perfect fit has no error left. Off: with shadows, highlights and strands.",
+                    extra_dict=host.ADVANCED,
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="B square portraits, framed as FFHQ frames faces."),
+                host.Landmarks.Output(
+                    display_name="landmarks", tooltip="68 points a portrait, exact, in pixels, hidden ones included."
+                ),
+                host.FaceParams.Output(
+                    display_name="face_params",
+                    tooltip="B frames of the toon head; Render Face puts the same heads in the same places.",
+                ),
+                *(io.Mask.Output(display_name=name, tooltip=text) for name, text in MASK_OUTPUTS.items()),
+                io.String.Output(
+                    display_name="attributes",
+                    tooltip="JSON, a table a portrait: gender -1…1, glasses, yaw and pitch in degrees, baldness, "
+                    "beard, age and smile 0…1, the light's angles in degrees and its strengths.",
+                ),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, seed: int, count: int, size: int, same_person: bool, plain: bool, **options) -> io.NodeOutput:
+        with host.loading():
+            world = ToonWorld.load()
+        drawn: list[ToonPicture] = []
+        with host.working(count) as watch:
+            for number in range(count):
+                person = scene(seed) if same_person else scene(seed + number)
+                if same_person and number:
+                    person = person.varied(seed + number)
+                drawn.append(world.render(_adjusted(person, **options), size, plain=plain))
+                watch(number + 1, preview=lambda: drawn[-1].picture[None])
+        points = torch.stack([each.landmarks68 for each in drawn])
+        masks = [host.mask_out(torch.stack([each.masks[name] for each in drawn])) for name in MASK_OUTPUTS]
+        rounded = [{name: round(value, 4) for name, value in each.attributes.items()} for each in drawn]
+        return io.NodeOutput(
+            host.picture_out(torch.stack([each.picture for each in drawn])),
+            Landmarks(points, torch.ones(count), (size, size)),
+            joined_params([each.params for each in drawn]),
+            *masks,
+            json.dumps(rounded, indent=1),
+        )
+
+
+def _adjusted(
+    person: Scene, pose: str, yaw: float, pitch: float, roll: float, mood: str, smile: float, jaw_open: float,
+    hair: str, glasses: str, hat: str, beard: str, light: str, light_azimuth: float, light_elevation: float,
+) -> Scene:  # fmt: skip
+    """The scene with what the node's sockets decide."""
+    if pose == SLIDERS:
+        pitch, yaw, roll = (math.radians(angle) for angle in (pitch, yaw, roll))
+        person = replace(person, view=View(pitch, yaw, roll))
+    if mood == SLIDERS:
+        strengths = {"mouthSmile_L": smile, "mouthSmile_R": smile, "jawOpen": jaw_open}
+        person = replace(person, expression=strengths, gaze=(0.0, 0.0))
+    if light == SLIDERS:
+        azimuth, elevation = math.radians(light_azimuth), math.radians(light_elevation)
+        person = replace(person, lamp=replace(PORTRAIT, azimuth=azimuth, elevation=elevation))
+    if hair != FROM_SEED:
+        person = replace(person, hair=replace(person.hair, style=hair))
+    if glasses != FROM_SEED:
+        person = replace(person, glasses=replace(person.glasses, shape=glasses))
+    if hat != FROM_SEED:
+        person = replace(person, hat=replace(person.hat, kind=hat))
+    return person if beard == FROM_SEED else replace(person, beard=beard)
+
+
+NODES = [ToonPortrait]
