@@ -293,9 +293,10 @@ CALLS: dict[str, _Call] = _TENSOR_CALLS | {
     "builtins.bytearray": _bytes,
     "_codecs.encode": _encode,
     "copyreg._reconstructor": _reconstructor,
-    "pathlib.PosixPath": _path,
-    "pathlib.PurePosixPath": _path,
-    "pathlib.WindowsPath": _path,
-    "pathlib.PureWindowsPath": _path,
+    **{
+        f"{module}.{name}": _path
+        for module in ("pathlib", "pathlib._local")  # the latter in Python 3.13
+        for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+    },
 }
 """Functions and classes whose call has a meaning here."""
