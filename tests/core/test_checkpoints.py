@@ -391,3 +391,9 @@ def test_all_pickle_instructions_agree_with_python():
             found = unpickle(Stream(io.BytesIO(content), len(content)), Budget(len(content)))
             assert found == value
             assert found["shared"][0] is found["shared"][1]
+
+
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+def test_paths_of_every_python_are_text(tmp_path, module):
+    (tmp_path / "x.pkl").write_bytes(f"(dS'folder'\nc{module}\nPosixPath\n(S'a'\nS'b'\ntRs.".encode())
+    assert read(tmp_path / "x.pkl").metadata == {"folder": "a/b"}
