@@ -24,7 +24,7 @@ MASK_OUTPUTS = {
     "face": "The face as models fit it: facial skin, eyes and mouth, without ears and neck.",
     "eyes": "What shows of the eyeballs.",
     "mouth": "Lips, teeth, tongue and the inside.",
-    "body": "Clothes.",
+    "body": "Clothes, collar and scarf; 0…1.",
     "background": "Everything behind the person.",
 }
 LARGEST_SIZE = 2048

@@ -78,9 +78,10 @@ def _shirt() -> Piece:
     crest = inner + outward * 0.045 + np.array([0.0, 0.030, 0.0])
     outer = inner + outward * (0.075 + spread[:, None]) - np.array([0.0, 1.0, 0.0]) * reach[:, None]
     mid = 0.5 * (crest + outer) + outward * 0.030
-    points = np.stack([inner, crest, mid, outer, outer - outward * 0.03 + np.array([0.0, 0.012, 0.0])])
-    uv = np.stack(np.broadcast_arrays(back[None], np.linspace(0, 1, 5)[:, None]), -1)
-    left = grid(points, NECK, uv, np.zeros((5, 26)))
+    lining = inner - np.array([0.0, 0.14, 0.0]) - 0.03 * outward
+    points = np.stack([lining, inner, crest, mid, outer, outer - outward * 0.03 + np.array([0.0, 0.012, 0.0])])
+    uv = np.stack(np.broadcast_arrays(back[None], np.linspace(0.0, 1.0, len(points))[:, None]), -1)
+    left = grid(points, NECK, uv, np.zeros(points.shape[:2]))
     button = ball(np.array([0.0, -1.42, 0.222]), np.array([0.028, 0.028, 0.015]), NECK, 8, 12)
     return joined(left, left.mirrored(), button)
 

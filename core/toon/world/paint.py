@@ -6,7 +6,6 @@ Everything here works on the N covered samples of one picture; samples of one ma
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,9 +20,10 @@ from . import clothes
 from .hair import STYLES
 from .palette import grown
 from .scene import Scene
+from .stage import HEAD, KINDS, Sample, Stage
 
 if TYPE_CHECKING:
-    from .render import Stage, ToonWorld
+    from .render import ToonWorld
 
 BEARD_SHADE = 0.82
 """A beard is a little darker than the hair."""
@@ -50,32 +50,10 @@ LID_SHADOW = 0.46
 """Share of light that the upper lid takes from the top of the eyeball."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """The covered samples. face, kind: [N]. corners: [N, 3] vertices, weights: [N, 3]. normals: [N, 3] unit, as the
-    mesh has them. depth: [H, W], inf where nothing is. hit: [N] flat places in size (H, W).
-    """
-
-    face: Tensor
-    kind: Tensor
-    corners: Tensor
-    weights: Tensor
-    normals: Tensor
-    depth: Tensor
-    hit: Tensor
-    size: tuple[int, int]
-
-    def carry(self, values: Tensor, rows: Tensor) -> Tensor:
-        """[V, C] of the vertices -> [n, C] at the samples `rows`."""
-        return (values[self.corners[rows]] * self.weights[rows][..., None]).sum(1)
-
-
 class Painter:
     """Colours the samples of one scene."""
 
     def __init__(self, world: ToonWorld, scene: Scene, stage: Stage, sample: Sample, params: FaceParams) -> None:
-        from .render import HEAD, KINDS
-
         self.world, self.scene, self.stage, self.sample, self.params = world, scene, stage, sample, params
         self.colours = world.head.vertex_albedo(params.albedo)[0]
         self.rows = {name: (sample.kind == i).nonzero().squeeze(1) for i, name in enumerate(KINDS)}
@@ -160,8 +138,7 @@ class Painter:
         filled = torch.where(known, depth, 0)
         hidden = torch.zeros_like(depth)
         for width, share in ((NEAR_BLUR, 0.30), (FAR_BLUR, 0.60)):
-            reach = max(1, round(width * self.sample.size[1] * 1.2))
-            around = _blurred(torch.stack([filled, known.to(depth)]), reach)
+            around = _blurred(torch.stack([filled, known.to(depth)]), width * self.sample.size[1])
             behind = filled - around[0] / around[1].clamp(min=1e-6)
             hidden = hidden + share * (behind / CONTACT_REACH).clamp(0, 1)
         return hidden.reshape(-1)[self.sample.hit].clamp(0, 0.9)
@@ -267,7 +244,7 @@ class Painter:
 
     def _upper_rim(self, name: str) -> Tensor:
         """Vertices of the upper half of a lid's edge, corners included."""
-        own = self.world._faces_of(name).unique()
+        own = self.world.faces_of(name).unique()
         own = own[~torch.isin(own, self.world.skin_rows)]
         return own[: eyes.EYE_SEGMENTS // 2 + 1] if len(own) >= eyes.EYE_SEGMENTS else own
 
@@ -277,9 +254,15 @@ def _step(t: Tensor, low: float, high: float) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def _blurred(layers: Tensor, reach: int) -> Tensor:
-    """[C, H, W], three box blurs in a row, which is nearly a Gaussian; borders count what lies inside."""
+def _blurred(layers: Tensor, width: float) -> Tensor:
+    """[C, H, W], two box blurs of about `width` samples at half the size, where they cost a quarter, and back.
+
+    Borders count what lies inside.
+    """
+    reach, size = max(1, round(0.6 * width)), layers.shape[-2:]
+    layers = functional.avg_pool2d(layers[None], 2, ceil_mode=True)
     for _ in range(2):
-        for kernel, pad in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
-            layers = functional.avg_pool2d(layers[None], kernel, 1, pad, count_include_pad=False)[0]
-    return layers
+        for pad in ((reach, 0), (0, reach)):
+            kernel = (2 * pad[0] + 1, 2 * pad[1] + 1)
+            layers = functional.avg_pool2d(layers, kernel, 1, pad, count_include_pad=False)
+    return functional.interpolate(layers, size, mode="bilinear", align_corners=False)[0]

@@ -28,8 +28,10 @@ from ...face.toon import ToonHead
 from ...types import Camera, FaceParams
 from . import backdrop, hair
 from .accessories import BEARD_DEPTH
-from .paint import Painter, Sample
+from .attributes import attributes
+from .paint import Painter
 from .scene import NONE, Lamp, Scene, View
+from .stage import KINDS, Sample, Stage, StageBuilder, sampled
 from .wardrobe import Beard, Wardrobe, grow_beard
 
 MASKS = ("skin", "hair", "eyes", "mouth", "body", "worn", "background")
@@ -55,13 +57,9 @@ FRINGE_NEARER = 0.99
 """A fringe is drawn this much nearer than it is, so that raised brows lift it instead of piercing it."""
 SAMPLES = 2
 """Along each side of a pixel."""
-KINDS = ("skin", "eyes", "mouth", "brow", "lash", "ear", "beard", "hair", "body", "collar", "hat", "hat_trim", "frame",
-         "lens")  # fmt: skip
-"""Materials, by number."""
 MASK_OF = {"skin": "skin", "ear": "skin", "brow": "skin", "lash": "skin", "beard": "skin", "eyes": "eyes",
            "mouth": "mouth", "hair": "hair", "body": "body", "collar": "body", "hat": "worn", "hat_trim": "worn",
            "frame": "worn", "lens": "worn"}  # fmt: skip
-HEAD = ("skin", "eyes", "mouth", "brow", "lash", "ear")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +123,6 @@ class ToonWorld:
         plain: albedo times light and nothing else, as `core.face.render` draws heads, for fits that want an exact
         answer; without it come painted eyes, shadows in folds, highlights and strands.
         """
-        from .attributes import attributes
-
         if size < 1:
             raise UserError(f"A toon portrait must be at least 1 pixel wide; got {size}.")
         params = self.params(scene, size)
@@ -135,7 +131,7 @@ class ToonWorld:
         screen = project(finer, stage.placed[None])
         screen = torch.cat([screen[..., :2], screen[..., 2:] * stage.nearer[:, None]], 2)
         fragments = rasterise(screen, stage.faces, finer.size)
-        sample = _sample(fragments, stage)
+        sample = sampled(fragments, stage)
         behind = self._backdrop(scene, size)
         colour = Painter(self, scene, stage, sample, params).paint(plain)
         colour = colour if plain else colour.clamp(0, 1)  # a gleam's neighbours stay as they are
@@ -157,7 +153,7 @@ class ToonWorld:
     @cached_property
     def skin_rows(self) -> Tensor:
         """[S] vertices of the head's skin."""
-        return self._faces_of("skin").unique()
+        return self.faces_of("skin").unique()
 
     @cached_property
     def wardrobe(self) -> Wardrobe:
@@ -179,14 +175,15 @@ class ToonWorld:
         redness = self.head.albedos.directions[self.head.albedo.names.index("lip_redness")].abs().sum(1)
         return redness / redness.max()
 
-    def _faces_of(self, *names: str) -> Tensor:
+    def faces_of(self, *names: str) -> Tensor:
+        """[F, 3] triangles of the head's named parts."""
         wanted = torch.tensor([name in names for name in self.parts], device=self.part_of_face.device)
         return self.head.faces[wanted[self.part_of_face]]
 
     def beard(self, kind: str) -> Beard:
         """Where a kind of beard grows."""
         if kind not in self._beards:
-            self._beards[kind] = grow_beard(kind, self.head.mean, self._faces_of("skin"))
+            self._beards[kind] = grow_beard(kind, self.head.mean, self.faces_of("skin"))
         return self._beards[kind]
 
     def _stage(self, scene: Scene, params: FaceParams) -> Stage:
@@ -205,7 +202,7 @@ class ToonWorld:
             shown = self.material_of_face != KINDS.index("ear")
         head_faces = head.faces[shown]
         normals = vertex_normals(placed[None], head.faces)[0]
-        builder = _Builder(placed, normals, head_faces, self.material_of_face[shown], shown.nonzero().squeeze(1))
+        builder = StageBuilder(placed, normals, head_faces, self.material_of_face[shown], shown.nonzero().squeeze(1))
         if scene.beard in BEARD_DEPTH:
             beard = self.beard(scene.beard)
             lifted = placed[beard.rows] + normals[beard.rows] * beard.lift[:, None]
@@ -266,51 +263,6 @@ def joined_params(frames: Sequence[FaceParams]) -> FaceParams:
     return replace(first, camera=camera, **parts)
 
 
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """All meshes of a scene as one, in camera space; the head's vertices come first.
-
-    placed, normals: [V, 3]. faces: [F, 3], of which the first `head_count` are the head's, triangles `head_face` of its
-    own. kind: [F] number in KINDS. uv: [V, 2], shade: [V], of what is worn. nearer: [V], what depths are multiplied by
-    when it is decided who is seen. model: the head in model space.
-    """
-
-    placed: Tensor
-    normals: Tensor
-    faces: Tensor
-    kind: Tensor
-    uv: Tensor
-    shade: Tensor
-    nearer: Tensor
-    model: Tensor
-    head_face: Tensor
-    head_count: int
-
-
-class _Builder:
-    def __init__(self, placed: Tensor, normals: Tensor, faces: Tensor, kind: Tensor, head_face: Tensor) -> None:
-        self._points, self._normals, self._faces, self._kinds = [placed], [normals], [faces], [kind]
-        self._uv, self._shade = [placed.new_zeros(len(placed), 2)], [placed.new_zeros(len(placed))]
-        self._nearer = [placed.new_ones(len(placed))]
-        self._head_face, self._count = head_face, len(placed)
-
-    def add(
-        self, material: str, points: Tensor, faces: Tensor, uv: Tensor, shade: Tensor, nearer: float = 1.0
-    ) -> None:
-        self._points.append(points)
-        self._normals.append(vertex_normals(points[None], faces)[0])
-        self._faces.append(faces + self._count)
-        self._kinds.append(torch.full((len(faces),), KINDS.index(material), device=points.device))
-        self._uv.append(uv)
-        self._shade.append(shade)
-        self._nearer.append(torch.full_like(shade, nearer))
-        self._count += len(points)
-
-    def stage(self, model: Tensor) -> Stage:
-        columns = (self._points, self._normals, self._faces, self._kinds, self._uv, self._shade, self._nearer)
-        return Stage(*(torch.cat(column) for column in columns), model, self._head_face, len(self._head_face))
-
-
 def framing(view: View, size: int) -> Camera:
     """The camera of a portrait: FFHQ's crop of the toon head."""
     across = math.degrees(2.0 * math.atan(SIDE / view.zoom / 2.0 / DISTANCE))
@@ -345,17 +297,6 @@ def _row(named: Mapping[str, float], names: tuple[str, ...]) -> Tensor:
     if unknown := sorted(named.keys() - set(names)):
         raise UserError(f"The toon head has no direction {', '.join(unknown)}. It has: {', '.join(names)}.")
     return torch.tensor([[float(named.get(name, 0.0)) for name in names]])
-
-
-def _sample(fragments: Fragments, stage: Stage) -> Sample:
-    face = fragments.face.reshape(-1)
-    hit = (face >= 0).nonzero().squeeze(1)
-    face = face[hit]
-    weights = fragments.barycentrics.reshape(-1, 3)[hit]
-    corners = stage.faces[face]
-    normals = functional.normalize((stage.normals[corners] * weights[..., None]).sum(1), dim=1)
-    height, width = fragments.face.shape[1:]
-    return Sample(face, stage.kind[face], corners, weights, normals, fragments.depth[0], hit, (height, width))
 
 
 def _everywhere(values: Tensor, fragments: Fragments) -> Tensor:
