@@ -1,7 +1,8 @@
 """The toon world to look at and to time.
 
 `python benchmarks/toon_world.py` measures portraits a second, scenes built and drawn in turn; `--processes 2` draws in
-two of them. `--sheet portraits --out weights/toon_portraits.jpg` draws 32 people, `--sheet person` one person in 16
+two of them. `--sheet portraits --out weights/toon_portraits.jpg` draws 32 people, `--sheet figures` 16 full
+figures, `--sheet person` one person in 16
 moods, 9 views and 7 lights.
 """
 
@@ -56,6 +57,11 @@ def portraits(world: ToonWorld, first: int, size: int, count: int = 32) -> Image
     return tiled([world.render(scene(first + k), size).picture for k in range(count)], 8)
 
 
+def figures(world: ToonWorld, first: int, size: int, count: int = 16) -> Image.Image:
+    """Full figures, twice as high as wide."""
+    return tiled([world.render_figure(scene(first + k), 2 * size).picture for k in range(count)], 8)
+
+
 def person(world: ToonWorld, seed: int, size: int) -> Image.Image:
     """Sixteen moments of one person, then nine views, then seven lights."""
     someone = scene(seed)
@@ -65,9 +71,12 @@ def person(world: ToonWorld, seed: int, size: int) -> Image.Image:
     return tiled([world.render(each, size).picture for each in (*moments, *views, *lights)], 8)
 
 
+DRAWN = {"portraits": portraits, "figures": figures, "person": person}
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--sheet", choices=("portraits", "person"))
+    arguments.add_argument("--sheet", choices=tuple(DRAWN))
     arguments.add_argument("--out", type=Path)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--size", type=int, default=128)
@@ -76,7 +85,7 @@ def main() -> None:
     chosen = arguments.parse_args()
     if chosen.sheet:
         with torch.inference_mode():
-            made = {"portraits": portraits, "person": person}[chosen.sheet](ToonWorld.load(), chosen.seed, chosen.size)
+            made = DRAWN[chosen.sheet](ToonWorld.load(), chosen.seed, chosen.size)
         made.save(chosen.out, quality=88)
         return
     shares = [range(1000 * k, 1000 * k + chosen.count) for k in range(chosen.processes)]

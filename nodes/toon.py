@@ -18,8 +18,9 @@ from .host import io
 
 FROM_SEED, SLIDERS = "from seed", "sliders"
 SOURCES = (FROM_SEED, SLIDERS)
+FRAMINGS = PORTRAIT, FIGURE = ("portrait", "figure")
 MASK_OUTPUTS = {
-    "skin": "Skin of face, ears and neck, with brows, lashes and beard; 0…1, soft at edges, as all masks here.",
+    "skin": "Skin of face, ears, neck and hands, with brows, lashes and beard; 0…1, soft at edges, as all masks here.",
     "hair": "Hair of the head.",
     "face": "The face as models fit it: facial skin, eyes and mouth, without ears and neck.",
     "eyes": "What shows of the eyeballs.",
@@ -30,7 +31,7 @@ MASK_OUTPUTS = {
 LARGEST_SIZE = 2048
 """Pixels; four samples each take about 3 GB there."""
 MOST_PORTRAITS = 4096
-PORTRAIT = Lamp()
+LAMP = Lamp()
 """The light of the sliders' defaults."""
 
 
@@ -64,7 +65,11 @@ class ToonPortrait(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "size", default=512, min=16, max=LARGEST_SIZE,
-                    tooltip="Side of the square pictures in pixels; time grows with its square.",
+                    tooltip="Height of the pictures in pixels; time grows with its square.",
+                ),
+                io.Combo.Input(
+                    "framing", options=list(FRAMINGS), default=FRAMINGS[0],
+                    tooltip="portrait: FFHQ's square crop. figure: head to shoes, half as wide as high.",
                 ),
                 io.Boolean.Input(
                     "same_person", default=False,
@@ -99,11 +104,11 @@ class ToonPortrait(io.ComfyNode):
                 ),
                 _degrees(
                     "light_azimuth", 180.0, "Degrees, 0 from the viewer, positive from the picture's right; with light "
-                    "'sliders'.", round(math.degrees(PORTRAIT.azimuth)),
+                    "'sliders'.", round(math.degrees(LAMP.azimuth)),
                 ),
                 _degrees(
                     "light_elevation", 90.0, "Degrees, positive from above; with light 'sliders'.",
-                    round(math.degrees(PORTRAIT.elevation)),
+                    round(math.degrees(LAMP.elevation)),
                 ),
                 io.Boolean.Input(
                     "plain", default=False,
@@ -113,7 +118,7 @@ class ToonPortrait(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="B square portraits, framed as FFHQ frames faces."),
+                io.Image.Output(display_name="image", tooltip="B pictures, portraits or figures."),
                 host.Landmarks.Output(
                     display_name="landmarks", tooltip="68 points a portrait, exact, in pixels, hidden ones included."
                 ),
@@ -131,23 +136,26 @@ class ToonPortrait(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, seed: int, count: int, size: int, same_person: bool, plain: bool, **options) -> io.NodeOutput:
+    def execute(
+        cls, seed: int, count: int, size: int, framing: str, same_person: bool, plain: bool, **options
+    ) -> io.NodeOutput:
         with host.loading():
             world = ToonWorld.load()
+        draw = world.render_figure if framing == FIGURE else world.render
         drawn: list[ToonPicture] = []
         with host.working(count) as watch:
             for number in range(count):
                 person = scene(seed) if same_person else scene(seed + number)
                 if same_person and number:
                     person = person.varied(seed + number)
-                drawn.append(world.render(_adjusted(person, **options), size, plain=plain))
+                drawn.append(draw(_adjusted(person, **options), size, plain=plain))
                 watch(number + 1, preview=lambda: drawn[-1].picture[None])
         points = torch.stack([each.landmarks68 for each in drawn])
         masks = [host.mask_out(torch.stack([each.masks[name] for each in drawn])) for name in MASK_OUTPUTS]
         rounded = [{name: round(value, 4) for name, value in each.attributes.items()} for each in drawn]
         return io.NodeOutput(
             host.picture_out(torch.stack([each.picture for each in drawn])),
-            Landmarks(points, torch.ones(count), (size, size)),
+            Landmarks(points, torch.ones(count), tuple(drawn[0].picture.shape[-2:])),
             joined_params([each.params for each in drawn]),
             *masks,
             json.dumps(rounded, indent=1),
@@ -167,7 +175,7 @@ def _adjusted(
         person = replace(person, expression=strengths, gaze=(0.0, 0.0))
     if light == SLIDERS:
         azimuth, elevation = math.radians(light_azimuth), math.radians(light_elevation)
-        person = replace(person, lamp=replace(PORTRAIT, azimuth=azimuth, elevation=elevation))
+        person = replace(person, lamp=replace(LAMP, azimuth=azimuth, elevation=elevation))
     if hair != FROM_SEED:
         person = replace(person, hair=replace(person.hair, style=hair))
     if glasses != FROM_SEED:

@@ -14,9 +14,10 @@ from portrait_rig.core.toon.world.accessories import BEARDS, GLASSES, HATS
 from portrait_rig.core.toon.world.attributes import UNITS
 from portrait_rig.core.toon.world.backdrop import BACKDROPS
 from portrait_rig.core.toon.world.clothes import COLLARS, PATTERNS
+from portrait_rig.core.toon.world.figure import ARMS, LEGS, OUTFITS
 from portrait_rig.core.toon.world.hair import STYLES
 from portrait_rig.core.toon.world.render import SAMPLES
-from portrait_rig.core.toon.world.scene import IDENTITY, MOODS, NONE, Glasses, Hair, Hat, Lamp, View
+from portrait_rig.core.toon.world.scene import IDENTITY, MOODS, NONE, Figure, Glasses, Hair, Hat, Lamp, View
 
 SIZE = 48
 BARE = {"glasses": Glasses(), "hat": Hat(), "beard": NONE}
@@ -77,6 +78,7 @@ def test_seeds_differ_in_everything():
     assert {each.backdrop.kind for each in drawn} == set(BACKDROPS)
     assert {each.beard for each in drawn} == {NONE, *BEARDS}
     assert {each.glasses.shape for each in drawn} == {NONE, *GLASSES}
+    assert {each.figure.outfit for each in drawn} == set(OUTFITS)
     assert {each.hat.kind for each in drawn} == {NONE, *HATS}
     assert all(0 <= strength <= 1 for each in drawn for strength in each.expression.values())
     assert not any(each.beard != NONE for each in drawn if each.presentation > 0)
@@ -225,8 +227,34 @@ def test_raised_brows_do_not_pierce_a_fringe(world):
 
 def test_sizes(world):
     assert draw(world, scene(1), 1).picture.shape == (3, 1, 1)
-    with pytest.raises(UserError, match="at least 1 pixel wide; got 0"):
+    with pytest.raises(UserError, match="at least 1 pixel wide; got a height of 0"):
         draw(world, scene(1), 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("outfit", n) for n in OUTFITS] + [("left_arm", n) for n in ARMS] + [("legs", n) for n in LEGS],
+)
+def test_figures_show_what_they_wear_and_do(world, kind, name):
+    """From the head to the shoes, within the picture; against the same figure in jeans, arms down, legs straight."""
+    base = scene(13, figure=Figure(), view=View(), hair=Hair("short"), **BARE)
+    with torch.inference_mode():
+        drawn, plain = (world.render_figure(replace(base, figure=f), 96) for f in (Figure(**{kind: name}), Figure()))
+    assert drawn.picture.shape == (3, 96, 48) and drawn.picture.isfinite().all()
+    assert ((drawn.picture - plain.picture).abs().max() > 0.1) == (name not in ("jeans", "down", "straight"))
+    person = 1 - drawn.masks["background"]
+    rows = person.amax(1).nonzero()[:, 0]
+    assert 1 < rows[0] < 15 and 85 < rows[-1] < 95 and person[:, [0, -1]].max() < 0.5
+    assert drawn.masks["body"][40:].sum() > 150 and drawn.masks["skin"][48:].sum() > 5
+
+
+def test_a_figure_s_head_is_exact_too(world):
+    with torch.inference_mode():
+        drawn = world.render_figure(scene(2, hair=Hair("short"), **BARE), 256, plain=True)
+        alone = render(world.head, drawn.params, RenderSettings(supersample=SAMPLES, antialias=False))
+    inside = drawn.masks["face"] == 1
+    assert inside.sum() > 200
+    torch.testing.assert_close(drawn.picture[:, inside], alone.colour[0].clamp(0, 1)[:, inside], atol=1e-5, rtol=0)
 
 
 def test_depth_and_normals_end_with_the_person(world):

@@ -29,6 +29,12 @@ def test_all_outputs_have_a_frame_a_portrait():
     assert len(json.loads(out["attributes"])) == 3
 
 
+def test_a_figure_is_half_as_wide():
+    out = call(framing="figure", size=64)
+    assert out["image"].shape == (1, 64, 32, 3) and out["landmarks"].size == (64, 32)
+    assert out["face_params"].camera.size == (64, 32) and out["body"].shape == (1, 64, 32)
+
+
 def test_the_next_portrait_has_the_next_seed():
     assert torch.equal(call(count=2)["image"][1], call(seed=8)["image"][0])
 

@@ -10,6 +10,8 @@ from torch import Tensor
 BACKDROPS = {"glow": 2.0, "slope": 1.0, "discs": 1.5, "window": 0.7, "horizon": 0.7}
 """Kinds, and how often each is drawn."""
 DISCS = 5
+FLAT, SHADOW = 0.17, 0.38
+"""A figure's shadow on the floor: height over width, and the light it takes."""
 GOLDEN = 0.618034
 """Spreads discs evenly over any phase."""
 
@@ -37,6 +39,14 @@ def paint(kind: str, inner: Tensor, outer: Tensor, phase: float, size: tuple[int
     elif kind == "horizon":
         share = 0.8 * share + 0.30 * _smooth((y - 0.25 - 0.1 * side) / 0.03)
     return inner[:, None, None] + (outer - inner)[:, None, None] * share
+
+
+def grounded(wall: Tensor, foot: tuple[float, float], wide: float) -> Tensor:
+    """`wall` [3, H, W] with a soft shadow on the floor. foot: its middle in pixels (x, y). wide: half-width, pixels."""
+    y = (torch.arange(wall.shape[1], device=wall.device, dtype=wall.dtype) + 0.5)[:, None] - foot[1]
+    x = (torch.arange(wall.shape[2], device=wall.device, dtype=wall.dtype) + 0.5)[None] - foot[0]
+    far = (x / wide) ** 2 + (y / (FLAT * wide)) ** 2
+    return wall * (1 - SHADOW * torch.exp(-far))
 
 
 def _smooth(t: Tensor) -> Tensor:

@@ -107,6 +107,13 @@ def paint(kind: str, pattern: str, uv: Tensor, first: Tensor, second: Tensor, sk
     return colour
 
 
+def bib(uv: Tensor, under: Tensor, cloth: Tensor) -> Tensor:
+    """The bib and the straps of dungarees over `under` [N, 3]; uv as above, on a figure."""
+    x, y = uv.abs()[:, 0], uv[:, 1]
+    on = ((y < -1.85) & (x < 0.40)) | (y < -2.30) | ((x - 0.34).abs() < 0.07)
+    return torch.where(on[:, None], cloth, under)
+
+
 def _pattern(pattern: str, x: Tensor, y: Tensor) -> Tensor:
     """[N] 0 or 1: where the second colour goes."""
     if pattern == "stripes":

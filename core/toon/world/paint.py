@@ -17,6 +17,7 @@ from ...face.light import shade
 from ...types import FaceParams
 from .. import eyes, field
 from . import clothes
+from .figure import OUTFITS
 from .hair import STYLES
 from .palette import grown
 from .scene import Scene
@@ -46,6 +47,8 @@ CATCHLIGHTS = ((0.22, 0.27, 0.125, 1.0), (-0.20, -0.26, 0.062, 0.45))
 fixed for the viewer, so eyes that turn keep them, as real ones do."""
 IRIS_LIT = 0.76
 """What the albedo's iris is of its own colour, half way out; `core.toon.paint` shades it."""
+SOFTNESS = 0.6
+"""Half-width in samples of drawn edges in the eye."""
 LID_SHADOW = 0.46
 """Share of light that the upper lid takes from the top of the eyeball."""
 
@@ -87,21 +90,24 @@ class Painter:
         flat = {
             "beard": [BEARD_SHADE * c for c in grown(scene.hair.colour)], "hair": scene.hair.colour,
             "collar": scene.clothes.trim, "hat": scene.hat.colour, "hat_trim": scene.hat.trim,
-            "frame": scene.glasses.colour, "lens": LENS,
+            "frame": scene.glasses.colour, "lens": LENS, "bottom": scene.figure.bottom, "shoe": scene.figure.shoes,
         }  # fmt: skip
         for name, chosen in flat.items():
             albedo[self.rows[name]] = colour(chosen)
+        skin = self.colours[self._neck].mean(0)
+        albedo[self.rows["limb"]] = skin
         rows = self.rows["body"]
         if len(rows):
             uv = sample.carry(self.stage.uv, rows)
             worn = scene.clothes
-            skin = self.colours[self._neck].mean(0)
             albedo[rows] = clothes.paint(worn.collar, worn.pattern, uv, colour(worn.colour), colour(worn.second), skin)
+            if OUTFITS[scene.figure.outfit].bib and len(self.rows["bottom"]):
+                albedo[rows] = clothes.bib(uv, albedo[rows], colour(scene.figure.bottom))
         if not plain:
             for name in ("hair", "beard"):
                 if len(self.rows[name]):
                     albedo[self.rows[name]] *= self._strands(name)
-            for name in ("hair", "collar", "hat", "hat_trim", "body"):
+            for name in ("hair", "collar", "hat", "hat_trim", "body", "bottom"):
                 rows = self.rows[name]
                 if len(rows):
                     fold = sample.carry(self.stage.shade[:, None], rows).clamp(0, 1)
@@ -155,7 +161,7 @@ class Painter:
         return (normals @ half).clamp(0, 1)[:, None] ** shininess
 
     def _skin(self, colour: Tensor, normals: Tensor) -> Tensor:
-        rows = torch.cat([self.rows["skin"], self.rows["ear"], self.rows["mouth"]])
+        rows = torch.cat([self.rows[name] for name in ("skin", "ear", "mouth", "limb")])
         gleam = SKIN_GLOSS * self._gleam(normals[rows], SKIN_SHININESS)
         facing = (normals[rows] @ self._key)[:, None]
         terminator = torch.exp(-((facing + 0.05) / 0.28) ** 2) * colour.new_tensor([0.045, 0.0, -0.012])
@@ -190,7 +196,7 @@ class Painter:
         ball = functional.normalize(rest - head.eyes.centres[(side[:, 0] < 0).long()], dim=1)
         angle = torch.acos(ball[:, 2:].clamp(-1, 1))
         turn = torch.atan2(ball[:, 1:2], ball[:, :1])
-        soft = 6.5 / self.sample.size[1]  # one sample in radians: an eye's radius is about 0.09 of the picture
+        soft = SOFTNESS * self._radians_a_sample
         iris, white = self._iris, like([0.955, 0.950, 0.945])
         low = (0.5 - 0.5 * ball[:, 1:2] / math.sin(eyes.IRIS)).clamp(0, 1)
         spokes = 1 + 0.07 * torch.sin(23 * turn) * _step(angle, eyes.PUPIL, eyes.IRIS)
@@ -208,6 +214,12 @@ class Painter:
             off = torch.acos((seen @ disc).clamp(-1, 1))[:, None]
             painted = painted + (1 - painted) * strength * (1 - _step(off, radius - 1.3 * soft, radius + 0.7 * soft))
         return colour.index_copy(0, rows, painted)
+
+    @property
+    def _radians_a_sample(self) -> float:
+        """Angle at an eyeball's centre that one sample covers in its middle."""
+        focal = float(self.params.camera.focal[0]) * self.sample.size[0] / self.params.camera.size[0]
+        return -float(self.params.translation[0, 2]) / (focal * field.EYE_RADIUS)
 
     def _round(self, rows: Tensor, right: Tensor) -> Tensor:
         """[n, 3] normals of perfect eyeballs in camera space; those of the mesh would dent the catchlights."""

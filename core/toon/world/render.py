@@ -26,7 +26,7 @@ from ...face.normals import vertex_normals
 from ...face.raster import Fragments, rasterise
 from ...face.toon import ToonHead
 from ...types import Camera, FaceParams
-from . import backdrop, hair
+from . import backdrop, figure, hair
 from .accessories import BEARD_DEPTH
 from .attributes import attributes
 from .paint import Painter
@@ -37,19 +37,35 @@ from .wardrobe import Beard, Wardrobe, grow_beard
 MASKS = ("skin", "hair", "eyes", "mouth", "body", "worn", "background")
 """Parts of a picture that together cover it: skin with brows, lashes and beard; lips, teeth and tongue; clothes;
 glasses and hats. `ToonPicture.masks` holds 'face' besides: facial skin with eyes and mouth, without neck and ears."""
-DISTANCE = 8.0
-"""Head units from the camera to a head that is not turned."""
-SIDE = 2.86
-"""Head units across a picture: FFHQ's crop (Karras et al. 2019, appendix A), a tenth wider, since eyes that are far
-apart would cut the hair."""
 PIVOT = (0.0, -0.75, -0.18)
 """The head turns about the top of the neck."""
-ANCHOR, FOLLOW = (0.0, -0.06, 0.18), 0.85
-"""The camera follows this place, between the eyes and the middle of the head, most of its way."""
-LOWERED = 0.02
-"""The anchor lies so far above the picture's middle, head units."""
+ANCHOR = (0.0, -0.06, 0.18)
+"""The camera looks at this place, between the eyes and the middle of the head."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a person is put into a picture.
+
+    distance: head units from the camera to a head that is not turned. high: head units from top to bottom. above: how
+    far the anchor lies above the picture's middle, head units. follow: share of the anchor's way that the camera goes
+    along when the head turns. proportion: width over height.
+    """
+
+    distance: float
+    high: float
+    above: float
+    follow: float
+    proportion: float
+
+
+PORTRAIT = Framing(distance=8.0, high=2.86, above=0.02, follow=0.85, proportion=1.0)
+"""FFHQ's crop (Karras et al. 2019, appendix A), a tenth wider, since eyes that are far apart would cut the hair."""
+FIGURE = Framing(distance=18.0, high=6.75, above=1.80, follow=0.0, proportion=0.5)
 BODY_TURN = 0.25
 """Share of the head's yaw that shoulders follow."""
+FOOTPRINT = 1.0
+"""Head units, half the width of a figure's shadow."""
 NECK = (-1.40, -0.96)
 """Heights between which the neck bends; in front it is the chin that counts, `NECK_SLANT` higher."""
 NECK_SLANT = 0.8
@@ -59,16 +75,16 @@ SAMPLES = 2
 """Along each side of a pixel."""
 MASK_OF = {"skin": "skin", "ear": "skin", "brow": "skin", "lash": "skin", "beard": "skin", "eyes": "eyes",
            "mouth": "mouth", "hair": "hair", "body": "body", "collar": "body", "hat": "worn", "hat_trim": "worn",
-           "frame": "worn", "lens": "worn"}  # fmt: skip
+           "frame": "worn", "lens": "worn", "limb": "skin", "bottom": "body", "shoe": "body"}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class ToonPicture:
     """A picture and what is known about it.
 
-    picture: [3, S, S] RGB 0…1. landmarks68: [68, 2] pixels, hidden ones included. masks: name -> [S, S] 0…1, soft at
-    edges; those of MASKS add up to 1. depth: [S, S] head units from the camera, 0 where there is only background.
-    normals: [3, S, S] unit, camera space, 0 in the background. params: one frame of the toon head.
+    picture: [3, H, W] RGB 0…1. landmarks68: [68, 2] pixels, hidden ones included. masks: name -> [H, W] 0…1, soft at
+    edges; those of MASKS add up to 1. depth: [H, W] head units from the camera, 0 where there is only background.
+    normals: [3, H, W] unit, camera space, 0 in the background. params: one frame of the toon head.
     attributes: name -> number, see `attributes.UNITS`.
     """
 
@@ -98,10 +114,10 @@ class ToonWorld:
             raise UserError(f"The toon world needs the toon head; '{checkpoint.path.name}' holds '{head.layout}'.")
         return cls(head.to(device), tuple(json.loads(checkpoint.metadata["parts"])), checkpoint.tensors["part"].long())
 
-    def params(self, scene: Scene, size: int) -> FaceParams:
-        """The scene's head as parameters of the toon head, on a picture of size² pixels."""
+    def params(self, scene: Scene, height: int, framing: Framing = PORTRAIT) -> FaceParams:
+        """The scene's head as parameters of the toon head, on a picture of `height` pixels."""
         head = self.head
-        camera = framing(scene.view, size)
+        camera = camera_of(framing, scene.view, height)
         angles = torch.tensor([[scene.view.pitch, scene.view.yaw, scene.view.roll]])
         pitch, yaw = scene.gaze
         params = FaceParams(
@@ -111,7 +127,7 @@ class ToonWorld:
             albedo=_row(scene.albedo, head.albedo.names),
             joints=torch.tensor([[[pitch, yaw, 0.0]] * len(head.joints)]),
             angles=angles,
-            translation=_translation(scene.view, angles),
+            translation=_translation(framing, scene.view, angles),
             light=light_of(scene.lamp),
             camera=camera,
         )
@@ -123,16 +139,26 @@ class ToonWorld:
         plain: albedo times light and nothing else, as `core.face.render` draws heads, for fits that want an exact
         answer; without it come painted eyes, shadows in folds, highlights and strands.
         """
-        if size < 1:
-            raise UserError(f"A toon portrait must be at least 1 pixel wide; got {size}.")
-        params = self.params(scene, size)
-        stage = self._stage(scene, params)
-        finer = params.camera.resized((size * SAMPLES, size * SAMPLES))
+        return self._drawn(scene, size, PORTRAIT, plain)
+
+    def render_figure(self, scene: Scene, height: int, *, plain: bool = False) -> ToonPicture:
+        """The scene's whole figure, head to shoes, on [height, height // 2] pixels; everything else as in `render`."""
+        return self._drawn(scene, height, FIGURE, plain)
+
+    def _drawn(self, scene: Scene, height: int, framing: Framing, plain: bool) -> ToonPicture:
+        if height * framing.proportion < 1:
+            raise UserError(f"A toon picture must be at least 1 pixel wide; got a height of {height}.")
+        params = self.params(scene, height, framing)
+        stage = self._stage(scene, params, framing)
+        size = params.camera.size
+        finer = params.camera.resized((size[0] * SAMPLES, size[1] * SAMPLES))
         screen = project(finer, stage.placed[None])
         screen = torch.cat([screen[..., :2], screen[..., 2:] * stage.nearer[:, None]], 2)
         fragments = rasterise(screen, stage.faces, finer.size)
         sample = sampled(fragments, stage)
         behind = self._backdrop(scene, size)
+        if framing is FIGURE:
+            behind = backdrop.grounded(behind, *_foot(scene.view, params))
         colour = Painter(self, scene, stage, sample, params).paint(plain)
         colour = colour if plain else colour.clamp(0, 1)  # a gleam's neighbours stay as they are
         picture = self._composed(colour, fragments, behind)
@@ -186,13 +212,13 @@ class ToonWorld:
             self._beards[kind] = grow_beard(kind, self.head.mean, self.faces_of("skin"))
         return self._beards[kind]
 
-    def _stage(self, scene: Scene, params: FaceParams) -> Stage:
+    def _stage(self, scene: Scene, params: FaceParams, framing: Framing) -> Stage:
         head = self.head
         model = head.vertices(params.identity, params.expression, params.joints)[0]
         angles, translation = params.angles, params.translation
         with_head = place(model[None], angles, translation)[0]
         body_angles = angles * angles.new_tensor([0.0, BODY_TURN, 0.0])
-        body_at = _translation(scene.view, angles, body_angles).to(translation)
+        body_at = _translation(framing, scene.view, angles, body_angles).to(translation)
         with_body = place(model[None], body_angles, body_at)[0]
         bend = _smooth((head.mean[:, 1] + NECK_SLANT * head.mean[:, 2].clamp(min=0) - NECK[0]) / (NECK[1] - NECK[0]))
         placed = torch.lerp(with_body, with_head, bend[:, None])
@@ -208,7 +234,7 @@ class ToonWorld:
             lifted = placed[beard.rows] + normals[beard.rows] * beard.lift[:, None]
             builder.add("beard", lifted, beard.local, head.mean[beard.rows, :2], 0 * beard.lift)
         moved = head.identities(params.identity)[0]
-        for garment in self.wardrobe.of(scene):
+        for garment in self.wardrobe.of(scene, whole=framing is FIGURE):
             turned = (angles, translation) if garment.turns else (body_angles, body_at)
             points = place(garment.worn.on(moved)[None], *turned)[0]
             lifted = FRINGE_NEARER if garment.material == "hair" and style.stand and scene.hat.kind == NONE else 1.0
@@ -217,10 +243,10 @@ class ToonWorld:
 
     # What comes of it -------------------------------------------------------------------------------------------------
 
-    def _backdrop(self, scene: Scene, size: int) -> Tensor:
+    def _backdrop(self, scene: Scene, size: tuple[int, int]) -> Tensor:
         like = self.head.colours.new_tensor
         chosen = scene.backdrop
-        return backdrop.paint(chosen.kind, like(chosen.inner), like(chosen.outer), chosen.phase, (size, size))
+        return backdrop.paint(chosen.kind, like(chosen.inner), like(chosen.outer), chosen.phase, size)
 
     @staticmethod
     def _composed(colour: Tensor, fragments: Fragments, behind: Tensor) -> Tensor:
@@ -263,10 +289,18 @@ def joined_params(frames: Sequence[FaceParams]) -> FaceParams:
     return replace(first, camera=camera, **parts)
 
 
-def framing(view: View, size: int) -> Camera:
-    """The camera of a portrait: FFHQ's crop of the toon head."""
-    across = math.degrees(2.0 * math.atan(SIDE / view.zoom / 2.0 / DISTANCE))
-    return default_camera((size, size), across)
+def camera_of(framing: Framing, view: View, height: int) -> Camera:
+    """The camera of a picture of so many pixels."""
+    across = math.degrees(2.0 * math.atan(framing.high / view.zoom / 2.0 / framing.distance))
+    return default_camera((height, int(height * framing.proportion)), across)
+
+
+def _foot(view: View, params: FaceParams) -> tuple[tuple[float, float], float]:
+    """Pixels between the shoes, and half the width of what stands there."""
+    body_at = _translation(FIGURE, view, torch.zeros(1, 3))
+    sole = body_at + torch.tensor([[0.0, figure.FLOOR, 0.0]])
+    x, y, depth = project(params.camera, sole[None].to(params.translation))[0, 0].tolist()
+    return (x, y), FOOTPRINT * float(params.camera.focal[0]) / depth
 
 
 def light_of(lamp: Lamp) -> Tensor:
@@ -282,13 +316,13 @@ def light_of(lamp: Lamp) -> Tensor:
     return key + fill + ambient_light(torch.full((1, 3), lamp.ambient))
 
 
-def _translation(view: View, angles: Tensor, own: Tensor | None = None) -> Tensor:
+def _translation(framing: Framing, view: View, angles: Tensor, own: Tensor | None = None) -> Tensor:
     """Where the head's origin stands, [1, 3]: turned by `own` angles (the head's) about the pivot, and framed."""
     pivot, anchor = torch.tensor([PIVOT]), torch.tensor([ANCHOR])
     angles = angles.cpu()
     seen = pivot + (rotation_matrix(angles) @ (anchor - pivot)[..., None]).squeeze(-1)
-    framed = torch.tensor([[view.shift_x, view.shift_y + LOWERED - ANCHOR[1], -DISTANCE]])
-    framed = framed - FOLLOW * (seen - anchor) * torch.tensor([1.0, 1.0, 0.0])
+    framed = torch.tensor([[view.shift_x, view.shift_y + framing.above - ANCHOR[1], -framing.distance]])
+    framed = framed - framing.follow * (seen - anchor) * torch.tensor([1.0, 1.0, 0.0])
     turned = rotation_matrix(angles if own is None else own.cpu()) @ pivot[..., None]
     return framed + pivot - turned.squeeze(-1)
 

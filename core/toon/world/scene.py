@@ -20,6 +20,7 @@ from . import palette
 from .accessories import BEARDS, GLASSES, HATS
 from .backdrop import BACKDROPS
 from .clothes import COLLARS, PATTERNS
+from .figure import ARMS, LEGS, OUTFITS
 from .hair import STYLES
 from .palette import Colour
 
@@ -109,8 +110,24 @@ class View:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """What only a full figure shows.
+
+    outfit: a name of `figure.OUTFITS`. left_arm, right_arm: of `figure.ARMS`. legs: of `figure.LEGS`. bottom, shoes:
+    colours.
+    """
+
+    outfit: str = "jeans"
+    left_arm: str = "down"
+    right_arm: str = "down"
+    legs: str = "straight"
+    bottom: Colour = palette.CLOTH[2]
+    shoes: Colour = palette.CLOTH[6]
+
+
+@dataclass(frozen=True)
 class Scene:
-    """One portrait.
+    """One person, as a portrait or as a full figure.
 
     presentation: −1 masculine … 1 feminine. age: 0 young … 1 old. identity, albedo: standard deviations, expression:
     strengths 0…1, all by the names of the toon head, 0 where a name is missing. gaze: radians (pitch, yaw) of both
@@ -129,6 +146,7 @@ class Scene:
     hat: Hat
     beard: str
     clothes: Clothes
+    figure: Figure
     backdrop: Backdrop
     lamp: Lamp
     view: View
@@ -178,6 +196,7 @@ def scene(seed: int, **overrides: Any) -> Scene:
         hat=hat,
         beard=beard,
         clothes=_clothes(_stream(seed, "clothes")),
+        figure=_figure(_stream(seed, "figure"), presentation),
         backdrop=_backdrop(_stream(seed, "backdrop")),
         lamp=_lamp(_stream(seed, "light")),
         view=_view(_stream(seed, "view")),
@@ -186,7 +205,7 @@ def scene(seed: int, **overrides: Any) -> Scene:
 
 
 GROUPS = ("person", "identity", "mood", "albedo", "gaze", "hair", "glasses", "hat", "beard", "clothes", "backdrop",
-          "light", "view")
+          "light", "view", "figure")
 """Random streams; their order is part of every seed's meaning."""
 Stream = np.random.Generator
 
@@ -372,6 +391,15 @@ def _clothes(stream: Stream) -> Clothes:
     collar = _pick(stream, dict.fromkeys(COLLARS, 1.0))
     pattern = _pick(stream, {name: 3.0 if name == "plain" else 1.0 for name in PATTERNS})
     return Clothes(collar, pattern, colour, second, second if stream.random() < 0.5 else colour)
+
+
+def _figure(stream: Stream, presentation: float) -> Figure:
+    outfits = dict.fromkeys(OUTFITS, 1.0)
+    if presentation < 0:
+        outfits |= {"dress": 0.0, "skirt": 0.0}
+    bottom, shoes = palette.two(stream, palette.CLOTH)
+    left, right = (_pick(stream, dict.fromkeys(ARMS, 1.0)) for _ in range(2))
+    return Figure(_pick(stream, outfits), left, right, _pick(stream, dict.fromkeys(LEGS, 1.0)), bottom, shoes)
 
 
 def _backdrop(stream: Stream) -> Backdrop:

@@ -12,7 +12,7 @@ from ...face.normals import vertex_normals
 from ...face.raster import Fragments
 
 KINDS = ("skin", "eyes", "mouth", "brow", "lash", "ear", "beard", "hair", "body", "collar", "hat", "hat_trim", "frame",
-         "lens")  # fmt: skip
+         "lens", "limb", "bottom", "shoe")  # fmt: skip
 """Materials, by number."""
 HEAD = ("skin", "eyes", "mouth", "brow", "lash", "ear")
 """Those of the head's own triangles, which come first."""

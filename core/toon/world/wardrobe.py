@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import accessories, clothes, hair
+from . import accessories, clothes, figure, hair
 from .scene import NONE, Scene
 from .shapes import Piece, Worn
 
@@ -34,9 +34,14 @@ class Wardrobe:
         self._skin, self._rows = skin, skin_rows
         self._kept: dict[tuple, Worn | None] = {}
 
-    def of(self, scene: Scene) -> list[Garment]:
-        """What `scene` wears, beards excepted (they grow from the head's own triangles)."""
-        found = [Garment("body", self._piece(("body",), clothes.body), turns=False)]
+    def of(self, scene: Scene, whole: bool = False) -> list[Garment]:
+        """What `scene` wears, beards excepted (they grow from the head's own triangles). whole: down to the shoes."""
+        if whole:
+            chosen = scene.figure
+            pieces = figure.pieces(figure.OUTFITS[chosen.outfit], (chosen.left_arm, chosen.right_arm), chosen.legs)
+            found = [Garment(name, Worn(piece, self._skin, self._rows), turns=False) for name, piece in pieces]
+        else:
+            found = [Garment("body", self._piece(("body",), clothes.body), turns=False)]
         collar = self._piece(("collar", scene.clothes.collar), lambda: clothes.collar(scene.clothes.collar))
         if collar is not None:
             found.append(Garment("collar", collar, turns=False))
