@@ -8,6 +8,7 @@ import pytest
 import torch
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.camera import place, project, rotation_matrix
+from portrait_rig.core.face.light import direction_from_angles, shade
 from portrait_rig.core.face.render import RenderSettings, render
 from portrait_rig.core.toon.world import MASKS, ToonWorld, attributes, joined_params, scene
 from portrait_rig.core.toon.world.accessories import BEARDS, GLASSES, HATS
@@ -16,7 +17,7 @@ from portrait_rig.core.toon.world.backdrop import BACKDROPS
 from portrait_rig.core.toon.world.clothes import COLLARS, PATTERNS
 from portrait_rig.core.toon.world.figure import ARMS, LEGS, OUTFITS
 from portrait_rig.core.toon.world.hair import STYLES
-from portrait_rig.core.toon.world.render import SAMPLES
+from portrait_rig.core.toon.world.render import FIGURE, PIVOT, SAMPLES, light_of
 from portrait_rig.core.toon.world.scene import IDENTITY, MOODS, NONE, Figure, Glasses, Hair, Hat, Lamp, View
 
 SIZE = 48
@@ -220,9 +221,29 @@ def test_light_comes_from_its_side(world):
 
 def test_raised_brows_do_not_pierce_a_fringe(world):
     surprised = {"browInnerUp_L": 1.0, "browInnerUp_R": 1.0, "browOuterUp_L": 1.0, "browOuterUp_R": 1.0}
-    calm = scene(24, hair=Hair("long_fringe"), view=View(), expression={}, **BARE)
+    calm = scene(5, hair=Hair("crop"), view=View(), expression={}, **BARE)
+    calm = replace(calm, identity={**calm.identity, "brow_high": 1.5, "brow_ridge": 1.5})
     before, after = (draw(world, replace(calm, expression=e), 96).masks["hair"] for e in ({}, surprised))
-    assert (before - after).clamp(min=0).sum() < 0.01 * before.sum()
+    assert (before - after).clamp(min=0).sum() < 0.005 * before.sum()  # 0 measured; 0.036 where hair is not lifted
+
+
+def test_the_head_turns_about_the_neck(world):
+    """So that it stays on its shoulders, which a figure does not move."""
+    pivot = torch.tensor([[PIVOT]])
+    at = []
+    for view in (View(), View(pitch=0.4), View(yaw=-0.9, roll=0.2)):
+        params = world.params(scene(1, view=view), SIZE, FIGURE)
+        at.append(place(pivot, params.angles, params.translation))
+    torch.testing.assert_close(at[1], at[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(at[2], at[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("azimuth", [-0.8, 0.8])
+def test_the_fill_comes_from_the_other_side(azimuth):
+    sides = direction_from_angles(torch.tensor([azimuth, -azimuth]), torch.zeros(2))
+    none, filled = (shade(light_of(Lamp(azimuth=azimuth, fill=f, warmth=0.0)), sides[None])[0] for f in (0.0, 0.2))
+    here, opposite = (filled - none)[:, 1]
+    assert opposite > 0.15 and here < 0.1
 
 
 def test_sizes(world):
