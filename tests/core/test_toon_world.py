@@ -18,7 +18,8 @@ from portrait_rig.core.toon.world.clothes import COLLARS, PATTERNS
 from portrait_rig.core.toon.world.figure import ARMS, LEGS, OUTFITS
 from portrait_rig.core.toon.world.hair import STYLES
 from portrait_rig.core.toon.world.render import FIGURE, PIVOT, SAMPLES, light_of
-from portrait_rig.core.toon.world.scene import IDENTITY, MOODS, NONE, Figure, Glasses, Hair, Hat, Lamp, View
+from portrait_rig.core.toon.world.sampling import IDENTITY, MOODS
+from portrait_rig.core.toon.world.scene import NONE, Figure, Glasses, Hair, Hat, Lamp, View
 
 SIZE = 48
 BARE = {"glasses": Glasses(), "hat": Hat(), "beard": NONE}
@@ -51,6 +52,23 @@ def test_unknown_parts_and_seeds_are_refused():
         scene(1, shoes="red")
     with pytest.raises(UserError, match="0 or more; got -1"):
         scene(-1)
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        (lambda: Hair("mullet"), "hair style called 'mullet'"),
+        (lambda: Glasses("monocle"), "shape of glasses called 'monocle'"),
+        (lambda: Hat("crown"), "hat called 'crown'"),
+        (lambda: Figure(legs="lotus"), "pose of the legs called 'lotus'"),
+        (lambda: scene(1, beard="braided"), "beard called 'braided'"),
+        (lambda: replace(scene(1).clothes, collar="ruff"), "collar called 'ruff'"),
+        (lambda: replace(scene(1).backdrop, kind="beach"), "backdrop called 'beach'"),
+    ],
+)
+def test_unknown_names_are_refused(part, what):
+    with pytest.raises(UserError, match=f"{what}. It has: "):
+        part()
 
 
 def test_another_moment_keeps_the_person():
@@ -109,15 +127,15 @@ def test_everything_can_be_worn_and_shows(world, kind, name):
     clothes, behind = replace(clothes, collar="crew", pattern="plain"), replace(behind, kind="glow")
     base = replace(base, clothes=clothes, backdrop=behind)
     worn = {
-        "hair": {"hair": Hair(name)},
-        "glasses": {"glasses": Glasses(name)},
-        "hat": {"hat": Hat(name)},
-        "beard": {"beard": name},
-        "collar": {"clothes": replace(base.clothes, collar=name)},
-        "pattern": {"clothes": replace(base.clothes, pattern=name)},
-        "backdrop": {"backdrop": replace(base.backdrop, kind=name)},
+        "hair": lambda: {"hair": Hair(name)},
+        "glasses": lambda: {"glasses": Glasses(name)},
+        "hat": lambda: {"hat": Hat(name)},
+        "beard": lambda: {"beard": name},
+        "collar": lambda: {"clothes": replace(base.clothes, collar=name)},
+        "pattern": lambda: {"clothes": replace(base.clothes, pattern=name)},
+        "backdrop": lambda: {"backdrop": replace(base.backdrop, kind=name)},
     }[kind]
-    drawn = draw(world, replace(base, **worn))
+    drawn = draw(world, replace(base, **worn()))
     assert drawn.picture.isfinite().all() and drawn.picture.min() >= 0 and drawn.picture.max() <= 1
     change = (drawn.picture - draw(world, base).picture).abs().max()
     same = name in ("bald", "crew", "plain", "glow") or (kind, name) == ("beard", "stubble")  # stubble is in the albedo

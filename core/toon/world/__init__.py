@@ -2,6 +2,7 @@
 
 from .attributes import attributes
 from .render import MASKS, ToonPicture, ToonWorld, joined_params
-from .scene import Scene, scene
+from .sampling import scene
+from .scene import Scene
 
 __all__ = ["MASKS", "Scene", "ToonPicture", "ToonWorld", "attributes", "joined_params", "scene"]

@@ -1,21 +1,14 @@
-"""A scene: everything that a picture of the toon world shows, drawn from one seed.
+"""A scene: everything that a picture of the toon world shows, as plain values with names.
 
-Each group of choices has a random stream of its own, so that replacing one (`scene(7, hat=...)`) leaves the others as
-they were. The distributions were set by looking at sheets of 32 portraits; deviations of 0.7 in every identity
-direction at once are people, of 1.0 caricatures.
+A name that the world does not know is refused at once. `sampling.scene` draws scenes from seeds.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ...errors import UserError
-from ..expressions import PAIRED
 from . import palette
 from .accessories import BEARDS, GLASSES, HATS
 from .backdrop import BACKDROPS
@@ -25,10 +18,7 @@ from .hair import STYLES
 from .palette import Colour
 
 NONE = "none"
-SPREAD, LIMIT = 0.70, 1.6
-"""Standard deviation of an identity coefficient, and the most it ever is."""
-LARGEST_YAW, LARGEST_PITCH, LARGEST_ROLL = 0.95, 0.42, 0.22
-"""Radians; a scene of a seed never turns further."""
+"""Where a person wears none of a kind."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +30,9 @@ class Hair:
     volume: float = 1.0
     mirrored: bool = False
 
+    def __post_init__(self) -> None:
+        _known("hair style", self.style, STYLES)
+
 
 @dataclass(frozen=True)
 class Glasses:
@@ -47,6 +40,9 @@ class Glasses:
 
     shape: str = NONE
     colour: Colour = palette.FRAMES[0]
+
+    def __post_init__(self) -> None:
+        _known("shape of glasses", self.shape, (NONE, *GLASSES))
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,9 @@ class Hat:
     kind: str = NONE
     colour: Colour = palette.CLOTH[0]
     trim: Colour = palette.CLOTH[1]
+
+    def __post_init__(self) -> None:
+        _known("hat", self.kind, (NONE, *HATS))
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,10 @@ class Clothes:
     second: Colour = palette.CLOTH[1]
     trim: Colour = palette.CLOTH[0]
 
+    def __post_init__(self) -> None:
+        _known("collar", self.collar, COLLARS)
+        _known("pattern", self.pattern, PATTERNS)
+
 
 @dataclass(frozen=True)
 class Backdrop:
@@ -77,6 +80,9 @@ class Backdrop:
     inner: Colour = palette.BACKDROPS[0][0]
     outer: Colour = palette.BACKDROPS[0][1]
     phase: float = 0.0
+
+    def __post_init__(self) -> None:
+        _known("backdrop", self.kind, BACKDROPS)
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,12 @@ class Figure:
     bottom: Colour = palette.CLOTH[2]
     shoes: Colour = palette.CLOTH[6]
 
+    def __post_init__(self) -> None:
+        _known("outfit", self.outfit, OUTFITS)
+        _known("pose of an arm", self.left_arm, ARMS)
+        _known("pose of an arm", self.right_arm, ARMS)
+        _known("pose of the legs", self.legs, LEGS)
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -151,282 +163,20 @@ class Scene:
     lamp: Lamp
     view: View
 
+    def __post_init__(self) -> None:
+        _known("beard", self.beard, (NONE, *BEARDS))
+
     def varied(self, seed: int, *, view: bool = True, mood: bool = True, light: bool = True) -> Scene:
         """The same person in the same clothes, as another moment of `seed` shows them.
 
         view: another pose. mood: another expression and gaze. light: another light.
         """
-        changed: dict[str, Any] = {}
-        if view:
-            changed["view"] = _view(_stream(seed, "view"))
-        if mood:
-            changed |= {"expression": _expression(_stream(seed, "mood")), "gaze": _gaze(_stream(seed, "gaze"))}
-        if light:
-            changed["lamp"] = _lamp(_stream(seed, "light"))
-        return replace(self, **changed)
+        from .sampling import another_moment  # which knows scenes
+
+        return another_moment(self, seed, view=view, mood=mood, light=light)
 
 
-def scene(seed: int, **overrides: Any) -> Scene:
-    """The scene of a seed, any whole number from 0; the same on every call. overrides: fields of `Scene` to replace.
-
-    UserError for a negative seed or an unknown field.
-    """
-    if seed < 0:
-        raise UserError(f"The seed of a toon scene must be 0 or more; got {seed}.")
-    known = {field.name for field in fields(Scene)} - {"seed"}
-    if unknown := sorted(overrides.keys() - known):
-        raise UserError(f"A toon scene has no {', '.join(unknown)}. It has: {', '.join(sorted(known))}.")
-    person = _stream(seed, "person")
-    presentation = float(np.clip(person.choice([-1.0, 1.0]) * person.normal(0.75, 0.25), -1.0, 1.0))
-    age = float(person.beta(1.3, 2.2))
-    tone = float(person.choice([-2.9, -2.3, -1.6, -1.0, -0.4, 0.15, 0.55, 0.85]) + person.normal(0.0, 0.12))
-    hair = _hair(_stream(seed, "hair"), presentation, age, tone)
-    hat = _hat(_stream(seed, "hat"), hair)
-    beard = _beard(_stream(seed, "beard"), presentation, age)
-    drawn = Scene(
-        seed=seed,
-        presentation=presentation,
-        age=age,
-        identity=_identity(_stream(seed, "identity"), presentation, age),
-        expression=_expression(_stream(seed, "mood")),
-        albedo=_albedo(_stream(seed, "albedo"), presentation, age, tone, hair, beard),
-        gaze=_gaze(_stream(seed, "gaze")),
-        hair=hair,
-        glasses=_glasses(_stream(seed, "glasses"), age),
-        hat=hat,
-        beard=beard,
-        clothes=_clothes(_stream(seed, "clothes")),
-        figure=_figure(_stream(seed, "figure"), presentation),
-        backdrop=_backdrop(_stream(seed, "backdrop")),
-        lamp=_lamp(_stream(seed, "light")),
-        view=_view(_stream(seed, "view")),
-    )
-    return replace(drawn, **overrides)
-
-
-GROUPS = ("person", "identity", "mood", "albedo", "gaze", "hair", "glasses", "hat", "beard", "clothes", "backdrop",
-          "light", "view", "figure")
-"""Random streams; their order is part of every seed's meaning."""
-Stream = np.random.Generator
-
-
-def _stream(seed: int, group: str) -> Stream:
-    return np.random.default_rng([seed, GROUPS.index(group)])
-
-
-def _pick(stream: Stream, weights: Mapping[str, float]) -> str:
-    names, shares = list(weights), np.array(list(weights.values()))
-    return str(stream.choice(names, p=shares / shares.sum()))
-
-
-def _uniform(stream: Stream, low: float, high: float) -> float:
-    return float(stream.uniform(low, high))
-
-
-def _normal(stream: Stream, mean: float, deviation: float, limit: float) -> float:
-    return float(np.clip(stream.normal(mean, deviation), -limit, limit))
-
-
-IDENTITY = (
-    "head_width", "head_length", "head_depth", "forehead_high", "jaw_width", "chin_pointed", "midface_short",
-    "nose_wide", "nose_bulb", "mouth_wide", "neck_wide", "brow_tilt", "forehead_out", "temples_narrow", "jaw_square",
-    "chin_long", "chin_forward", "cheek_full", "cheek_bone", "nose_long", "nose_out", "nose_tip_up", "nose_bridge",
-    "mouth_high", "mouth_forward", "mouth_corners", "lip_upper_full", "lip_lower_full", "ears_out", "brow_high",
-    "brow_ridge", "ear_size", "brow_thick", "eye_size", "eyes_apart", "eyes_high", "eyes_deep", "eye_tilt",
-    "eye_opening", "stylisation",
-)  # fmt: skip
-"""The directions that vary, in the order in which they are drawn."""
-FEMININE = {"jaw_width": -0.55, "jaw_square": -0.55, "neck_wide": -0.75, "brow_ridge": -0.7, "nose_long": -0.25,
-            "nose_wide": -0.2, "chin_pointed": 0.45, "eye_size": 0.3, "lip_upper_full": 0.55, "lip_lower_full": 0.5,
-            "brow_high": 0.45, "brow_thick": -0.75, "cheek_bone": 0.3, "stylisation": 0.2, "chin_long": -0.2}
-"""What a presentation of 1 adds, and −1 takes away."""
-OLD = {"nose_long": 0.6, "ear_size": 0.7, "lip_upper_full": -0.5, "eye_opening": -0.7, "stylisation": -0.5,
-       "nose_bulb": 0.4, "forehead_high": 0.4, "eye_size": -0.4}
-"""What an age of 1 adds."""
-QUIETER = {"midface_short": 0.6, "stylisation": 0.7, "chin_pointed": 0.7, "cheek_full": 0.8, "mouth_forward": 0.7,
-           "chin_long": 0.7, "eyes_deep": 0.7, "eye_opening": 0.7}
-"""Directions of which the usual spread is too much."""
-
-
-def _identity(stream: Stream, presentation: float, age: float) -> dict[str, float]:
-    found = {}
-    for name in IDENTITY:
-        mean = presentation * FEMININE.get(name, 0.0) + age * OLD.get(name, 0.0)
-        found[name] = _normal(stream, mean, SPREAD * QUIETER.get(name, 1.0), LIMIT)
-    return found
-
-
-MOODS: dict[str, tuple[float, dict[str, float]]] = {
-    "neutral": (2.0, {}),
-    "smile": (4.0, {"mouthSmile": 0.75, "cheekSquint": 0.3}),
-    "grin": (3.0, {"mouthSmile": 0.85, "jawOpen": 0.14, "mouthUpperUp": 0.55, "cheekSquint": 0.4}),
-    "laugh": (2.0, {"mouthSmile": 0.9, "jawOpen": 0.42, "mouthUpperUp": 0.6, "cheekSquint": 0.6, "browOuterUp": 0.3}),
-    "surprise": (1.0, {"browOuterUp": 0.8, "browInnerUp": 0.8, "eyeWide": 0.7, "jawOpen": 0.5}),
-    "sad": (0.8, {"browInnerUp": 0.8, "mouthFrown": 0.7, "eyeSquint": 0.2}),
-    "grim": (0.8, {"browDown": 0.8, "mouthPress": 0.5, "eyeSquint": 0.35}),
-    "talk": (1.3, {"jawOpen": 0.28, "mouthFunnel": 0.35, "browOuterUp": 0.2}),
-    "talk_wide": (1.0, {"jawOpen": 0.22, "mouthStretch": 0.4, "mouthLowerDown": 0.4, "mouthUpperUp": 0.25}),
-    "kiss": (0.6, {"mouthPucker": 0.8, "browOuterUp": 0.25}),
-    "smirk": (1.0, {"mouthSmile_L": 0.8, "mouthDimple_L": 0.4, "browOuterUp_L": 0.4}),
-    "wink": (0.5, {"eyeBlink_L": 1.0, "mouthSmile": 0.75, "browOuterUp_R": 0.5}),
-    "sneer": (0.3, {"noseSneer": 0.7, "browDown": 0.6, "mouthUpperUp": 0.4}),
-    "calm": (0.5, {"eyeBlink": 1.0, "mouthSmile": 0.45}),
-}
-"""How often, and what; a name of a pair without its side means both."""
-TREMOR = {"browDown": 0.15, "browInnerUp": 0.2, "browOuterUp": 0.2, "eyeSquint": 0.15, "eyeBlink": 0.12,
-          "mouthSmile": 0.12, "jawOpen": 0.04, "mouthLeft": 0.15, "mouthRight": 0.15, "jawLeft": 0.1, "jawRight": 0.1}
-"""The most that is added to any mood, so that no two smiles are equal."""
-
-
-def _expression(stream: Stream) -> dict[str, float]:
-    mood = MOODS[_pick(stream, {name: weight for name, (weight, _) in MOODS.items()})][1]
-    strength = _uniform(stream, 0.65, 1.1)
-    swapped = stream.random() < 0.5
-    found: dict[str, float] = {}
-    for name, amount in mood.items():
-        whole = amount if name == "eyeBlink" or amount == 1.0 else amount * strength
-        for side in _sides(name):
-            found[_other(side) if swapped else side] = min(whole, 1.0)
-    for name, most in TREMOR.items():
-        shared = most * _uniform(stream, 0.0, 1.0) ** 2
-        for side in _sides(name):
-            found[side] = min(found.get(side, 0.0) + shared * _uniform(stream, 0.6, 1.0), 1.0)
-    return found
-
-
-def _sides(name: str) -> tuple[str, ...]:
-    return (f"{name}_L", f"{name}_R") if name in PAIRED else (name,)
-
-
-def _other(name: str) -> str:
-    return name[:-1] + {"L": "R", "R": "L"}[name[-1]] if name[-2:] in ("_L", "_R") else name
-
-
-def _gaze(stream: Stream) -> tuple[float, float]:
-    return _normal(stream, 0.02, 0.06, 0.16), _normal(stream, 0.0, 0.13, 0.34)
-
-
-def _albedo(stream: Stream, presentation: float, age: float, tone: float, hair: Hair, beard: str) -> dict[str, float]:
-    fair = float(np.clip((tone + 1.2) / 2.0, 0.0, 1.0))
-    made_up = presentation > 0.2 and stream.random() < 0.6
-    brow_light, brow_red = palette.brow_coefficients(palette.grown(hair.colour))
-    iris = palette.IRISES[_pick(stream, palette.IRIS_WEIGHTS_FAIR if fair > 0.6 else palette.IRIS_WEIGHTS_DARK)]
-    jitter = _uniform(stream, -0.15, 0.15)
-    shaved = {"buzz": 1.5, "mohawk": 1.3, "receding": 0.6, "bald": 0.35}.get(hair.style, 0.9)
-    return {
-        "skin_lightness": tone,
-        "skin_warmth": _normal(stream, 0.2, 0.6, 1.3),
-        "skin_redness": _normal(stream, 0.0, 0.5, 1.0),
-        "skin_saturation": _normal(stream, 0.0, 0.5, 1.0) - 0.5 * (1.0 - fair),
-        "blush": _normal(stream, -1.0 if presentation < 0 else -0.3, 0.4, 1.6) - 0.6 * (1.0 - fair),
-        "nose_redness": _normal(stream, -0.3, 0.4, 1.0) - 0.4 * (1.0 - fair),
-        "ear_redness": _normal(stream, 0.0, 0.5, 1.0),
-        "under_eye": _normal(stream, -0.5 + 0.8 * age, 0.25, 0.9),
-        "freckles": _uniform(stream, 0.5, 1.1) if stream.random() < 0.30 * fair else 0.0,
-        "stubble": _uniform(stream, 0.3, 1.2) if beard == "stubble" else (0.5 if beard != NONE else 0.0),
-        "shaved_hair": shaved * float(np.clip(1.15 - np.mean(hair.colour) - 0.35 * (1.0 - fair), 0.0, 1.0)),
-        "lip_redness": _normal(stream, 1.5 if made_up else 0.15, 0.45, 2.4) - 0.5 * (1.0 - fair),
-        "lip_lightness": _normal(stream, 0.0, 0.5, 1.0),
-        "lip_hue": _normal(stream, 0.3, 0.5, 1.3) + (0.5 if made_up else 0.0),
-        "lid_shadow": _uniform(stream, 0.8, 2.0) if made_up else _normal(stream, 0.0, 0.3, 0.5),
-        "lid_hue": _normal(stream, 0.3, 0.8, 1.5) if made_up else 0.0,
-        "brow_lightness": brow_light + jitter,
-        "brow_redness": brow_red,
-        "iris_blue": iris[0],
-        "iris_green": iris[1],
-        "iris_lightness": iris[2] + jitter,
-        "eye_redness": _normal(stream, 0.2 * age, 0.3, 0.8),
-        "teeth_lightness": _normal(stream, 0.2 - 0.6 * age, 0.3, 1.0),
-    }
-
-
-OLDEST_DYED = 0.5
-"""Beyond this age nobody's hair is blue."""
-
-
-def _hair(stream: Stream, presentation: float, age: float, tone: float) -> Hair:
-    weights = {}
-    for name, style in STYLES.items():
-        worn = -0.9 if style is None else style.presentation
-        weights[name] = math.exp(-((presentation - worn) ** 2) / 0.75)
-        if style is None or style.baldness > 0.5:
-            weights[name] *= 0.25 + 1.4 * age
-        if name in ("mohawk", "spikes", "space_buns", "pigtails"):
-            weights[name] *= 0.9 * (1.0 - age)
-    natural = palette.HAIR_WEIGHTS_FAIR if tone > -0.6 else palette.HAIR_WEIGHTS_DARK
-    grey = max(age - 0.45, 0.0) * 14.0
-    style = _pick(stream, weights)
-    if age > OLDEST_DYED or style in ("receding", "buzz"):
-        natural = {name: weight for name, weight in natural.items() if name not in palette.DYED}
-    colour = palette.HAIR[_pick(stream, {**natural, "grey": 0.15 + grey, "white": 0.05 + 0.6 * grey})]
-    shift = stream.normal(0.0, 0.06)
-    return Hair(
-        style=style,
-        colour=tuple(float(np.clip(c * (1.0 + shift), 0.03, 0.95)) for c in colour),
-        volume=_uniform(stream, 0.88, 1.15),
-        mirrored=bool(stream.random() < 0.5),
-    )
-
-
-def _glasses(stream: Stream, age: float) -> Glasses:
-    worn = stream.random() < 0.22 + 0.25 * age
-    return Glasses(_pick(stream, GLASSES) if worn else NONE, palette.choose(stream, palette.FRAMES))
-
-
-def _hat(stream: Stream, hair: Hair) -> Hat:
-    style = STYLES[hair.style]
-    fits = style is None or style.hats
-    worn = fits and stream.random() < 0.17
-    colour, trim = palette.two(stream, palette.CLOTH)
-    return Hat(_pick(stream, HATS) if worn else NONE, colour, trim)
-
-
-def _beard(stream: Stream, presentation: float, age: float) -> str:
-    worn = presentation < -0.25 and stream.random() < 0.40 + 0.25 * age
-    return _pick(stream, BEARDS) if worn else NONE
-
-
-def _clothes(stream: Stream) -> Clothes:
-    colour, second = palette.two(stream, palette.CLOTH)
-    collar = _pick(stream, dict.fromkeys(COLLARS, 1.0))
-    pattern = _pick(stream, {name: 3.0 if name == "plain" else 1.0 for name in PATTERNS})
-    return Clothes(collar, pattern, colour, second, second if stream.random() < 0.5 else colour)
-
-
-def _figure(stream: Stream, presentation: float) -> Figure:
-    outfits = dict.fromkeys(OUTFITS, 1.0)
-    if presentation < 0:
-        outfits |= {"dress": 0.0, "skirt": 0.0}
-    bottom, shoes = palette.two(stream, palette.CLOTH)
-    left, right = (_pick(stream, dict.fromkeys(ARMS, 1.0)) for _ in range(2))
-    return Figure(_pick(stream, outfits), left, right, _pick(stream, dict.fromkeys(LEGS, 1.0)), bottom, shoes)
-
-
-def _backdrop(stream: Stream) -> Backdrop:
-    inner, outer = palette.BACKDROPS[int(stream.integers(len(palette.BACKDROPS)))]
-    return Backdrop(_pick(stream, BACKDROPS), inner, outer, _uniform(stream, 0.0, 1.0))
-
-
-def _lamp(stream: Stream) -> Lamp:
-    side = float(stream.choice([-1.0, 1.0]))
-    return Lamp(
-        azimuth=side * _uniform(stream, 0.2, 1.15),
-        elevation=_uniform(stream, 0.20, 0.90),
-        strength=_uniform(stream, 0.46, 0.66),
-        ambient=_uniform(stream, 0.48, 0.58),
-        fill=_uniform(stream, 0.05, 0.20),
-        warmth=_normal(stream, 0.2, 0.45, 1.0),
-    )
-
-
-def _view(stream: Stream) -> View:
-    return View(
-        pitch=_normal(stream, 0.0, 0.13, LARGEST_PITCH),
-        yaw=_normal(stream, 0.0, 0.33, LARGEST_YAW),
-        roll=_normal(stream, 0.0, 0.07, LARGEST_ROLL),
-        shift_x=_normal(stream, 0.0, 0.03, 0.08),
-        shift_y=_normal(stream, 0.0, 0.03, 0.08),
-        zoom=1.0 + _normal(stream, 0.0, 0.03, 0.07),
-    )
-
-
+def _known(what: str, name: str, names: Iterable[str]) -> None:
+    """UserError where `name` is none of `names`."""
+    if name not in names:
+        raise UserError(f"The toon world has no {what} called '{name}'. It has: {', '.join(names)}.")

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...face.basis import Directions
 from ..part import Array, Index
 
 RIDE_ON = 12
@@ -133,8 +132,3 @@ class Worn:
         """[N, 3] for a head whose vertices moved by [V, 3] from the mean."""
         carried = (moved[self.rows] * self.weights[..., None]).sum(1)
         return self.vertices + carried[self.number]
-
-
-def carried(directions: Directions, weights: Tensor) -> Tensor:
-    """[K] -> [V, 3], what identity alone moves."""
-    return directions(weights[None])[0]
