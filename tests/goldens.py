@@ -84,8 +84,9 @@ def read(path: Path) -> Case:
         for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
             group, _, name = key.partition("/")
             groups.setdefault(group, {})[name] = file.get_tensor(key)
-    return Case(path, metadata.get("kind", metadata.get("system", "")), json.loads(metadata.get("config", "{}")), metadata,
-                groups["param"], groups["in"], groups["out"])
+    kind = metadata.get("kind", metadata.get("system", ""))
+    config = json.loads(metadata.get("config", "{}"))
+    return Case(path, kind, config, metadata, groups["param"], groups["in"], groups["out"])
 
 
 def checks() -> dict[str, Check]:
@@ -123,7 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
         bad = [c for c in comparisons if not c.passes()]
         failed += bool(bad)
         worst = max(comparisons, key=lambda c: c.error() / c.tolerance)
-        print(f"{path.name}: {'FAIL' if bad else 'pass'} {worst.error():.2e} ({worst.name}, {len(comparisons)} outputs)")
+        verdict = "FAIL" if bad else "pass"
+        print(f"{path.name}: {verdict} {worst.error():.2e} ({worst.name}, {len(comparisons)} outputs)")
         for c in comparisons if options.verbose else bad:
             print(f"    {c.name}: {c.error():.2e}, allowed {c.tolerance:.0e}{'' if c.passes() else '  <- FAIL'}")
     return int(failed > 0)

@@ -16,7 +16,8 @@ SHARED = ROOT.parent / "shared"
 def load() -> ModuleType:
     """Imports the pack as ComfyUI does: by the path of its folder, relative imports inside."""
     if ALIAS not in sys.modules:
-        spec = importlib.util.spec_from_file_location(ALIAS, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        door, inside = ROOT / "__init__.py", [str(ROOT)]
+        spec = importlib.util.spec_from_file_location(ALIAS, door, submodule_search_locations=inside)
         module = importlib.util.module_from_spec(spec)
         sys.modules[ALIAS] = module
         spec.loader.exec_module(module)
