@@ -101,10 +101,7 @@ class FindFace(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, points_file: str | None = None, **others: object) -> object:
         """A points file that was saved anew is read anew."""
-        if not points_file:
-            return None
-        state = host.input_path(points_file).stat()
-        return points_file, state.st_size, state.st_mtime
+        return host.file_state(host.input_path(points_file)) if points_file else None
 
     @classmethod
     def execute(

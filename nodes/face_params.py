@@ -262,8 +262,7 @@ class SaveFaceParams(io.ComfyNode):
     def execute(cls, face_params: FaceParams, filename_prefix: str) -> io.NodeOutput:
         file = host.output_path(filename_prefix, ".safetensors")
         save_face_params(face_params, file.path)
-        name = "/".join(filter(None, (file.subfolder.replace("\\", "/"), file.path.name))) + " [output]"
-        return io.NodeOutput(name, ui=host.show_text(name))
+        return io.NodeOutput(file.name, ui=host.show_text(file.name))
 
 
 class LoadFaceParams(io.ComfyNode):
@@ -295,10 +294,7 @@ class LoadFaceParams(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was written anew is read anew."""
-        if file is None:
-            return None
-        state = host.input_path(file).stat()
-        return file, state.st_size, state.st_mtime
+        return None if file is None else host.file_state(host.input_path(file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -402,6 +402,17 @@ class OutputFile:
     def result(self) -> dict[str, str]:
         return {"filename": self.path.name, "subfolder": self.subfolder, "type": "output"}
 
+    @property
+    def name(self) -> str:
+        """As `input_path` takes it: the path in the output folder and ' [output]'."""
+        return "/".join(filter(None, (self.subfolder.replace("\\", "/"), self.path.name))) + " [output]"
+
+
+def file_state(path: Path) -> tuple[str, int, float]:
+    """What a node's `fingerprint_inputs` returns for a file it reads, so that one written anew is read anew."""
+    state = path.stat()
+    return str(path), state.st_size, state.st_mtime
+
 
 def output_path(prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> OutputFile:
     """The next free file '<prefix>_<number>_<extension>' in the output folder; makes the folder.

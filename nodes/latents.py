@@ -312,8 +312,7 @@ class SaveLatent(io.ComfyNode):
     def execute(cls, latent: Latent, filename_prefix: str) -> io.NodeOutput:
         file = host.output_path(filename_prefix, ".safetensors")
         save_latent(latent, file.path)
-        name = "/".join(filter(None, (file.subfolder.replace("\\", "/"), file.path.name))) + " [output]"
-        return io.NodeOutput(name, ui=host.show_text(name))
+        return io.NodeOutput(file.name, ui=host.show_text(file.name))
 
 
 class LoadLatent(io.ComfyNode):
@@ -349,10 +348,7 @@ class LoadLatent(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was written anew is read anew."""
-        if file is None:
-            return None
-        state = host.input_path(file).stat()
-        return file, state.st_size, state.st_mtime
+        return None if file is None else host.file_state(host.input_path(file))
 
     @classmethod
     def execute(cls, file: str, stylegan: Generator | None = None) -> io.NodeOutput:

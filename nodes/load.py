@@ -52,9 +52,7 @@ class LoadFaceModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        path = host.model_path(file)
-        state = path.stat()
-        return str(path), state.st_size, state.st_mtime
+        return host.file_state(host.model_path(file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -80,9 +80,7 @@ class LoadStyleGan(io.ComfyNode):
         """A file that was replaced is loaded anew."""
         if file in (None, DEMO):
             return file
-        path = host.model_path(file, also=OTHER_FOLDERS)
-        state = path.stat()
-        return str(path), state.st_size, state.st_mtime
+        return host.file_state(host.model_path(file, also=OTHER_FOLDERS))
 
     @classmethod
     def execute(cls, file: str, which: str, precision: str, compile: bool) -> io.NodeOutput:
