@@ -67,6 +67,29 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add_stylegan(parser.add_subparsers(dest="kind", required=True))
 
 
+def _add_corpus(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "toon-corpus",
+        help="render pictures of the toon world, with everything known about them, to train on",
+        description="Renders what is missing in the folder; a stopped rendering goes on when it is called again.",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the corpus")
+    parser.add_argument("--people", type=int, required=True, help="how many people; more can be added to a corpus")
+    parser.add_argument("--moments", type=int, default=4, help="pictures of each (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=128, help="pixels of their height (default: %(default)s)")
+    parser.add_argument("--figures", action="store_true", help="whole people, half as wide as high")
+    parser.add_argument("--no-bare", action="store_false", dest="bare", help="without a bare head as the last moment")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first person (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.set_defaults(act=_corpus)
+
+
+def _corpus(options: argparse.Namespace) -> int:
+    from .headless.toon_corpus import render
+
+    return render(options)
+
+
 def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "convert",
@@ -90,7 +113,7 @@ def _convert(options: argparse.Namespace) -> int:
     return convert(options.source, options.target, options.which, options.overwrite)
 
 
-COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes, _add_train, _add_convert]
+COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes, _add_train, _add_corpus, _add_convert]
 """Each adds one command: its arguments, and what it does as the default `act`."""
 
 if __name__ == "__main__":

@@ -97,6 +97,15 @@ class ToonPicture:
     attributes: dict[str, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A picture, its landmarks and parameters, as in `ToonPicture`."""
+
+    picture: Tensor
+    landmarks68: Tensor
+    params: FaceParams
+
+
 class ToonWorld:
     """The head and its wardrobe; one serves any number of pictures. Not to be shared between threads."""
 
@@ -145,7 +154,25 @@ class ToonWorld:
         """The scene's whole figure, head to shoes, on [height, height // 2] pixels; everything else as in `render`."""
         return self._drawn(scene, height, FIGURE, plain)
 
+    def snapshot(self, scene: Scene, height: int, *, figure: bool = False, plain: bool = False) -> Snapshot:
+        """The picture alone, a fifth faster, for those who need very many. Errors as in `render`."""
+        return self._shot(scene, height, FIGURE if figure else PORTRAIT, plain)[0]
+
     def _drawn(self, scene: Scene, height: int, framing: Framing, plain: bool) -> ToonPicture:
+        shot, stage, fragments, sample = self._shot(scene, height, framing, plain)
+        return ToonPicture(
+            picture=shot.picture,
+            landmarks68=shot.landmarks68,
+            masks=self._masks(fragments, stage, sample),
+            depth=_nearest(fragments),
+            normals=_pooled_normals(sample, fragments),
+            params=shot.params,
+            attributes=attributes(scene),
+        )
+
+    def _shot(
+        self, scene: Scene, height: int, framing: Framing, plain: bool
+    ) -> tuple[Snapshot, Stage, Fragments, Sample]:
         if height * framing.proportion < 1:
             raise UserError(f"A toon picture must be at least 1 pixel wide; got a height of {height}.")
         params = self.params(scene, height, framing)
@@ -164,15 +191,8 @@ class ToonWorld:
         picture = self._composed(colour, fragments, behind)
         points = self.head.landmarks(stage.model[None], rotation_matrix(params.angles))
         points = place(points, params.angles, params.translation)
-        return ToonPicture(
-            picture=picture,
-            landmarks68=project(params.camera, points)[0, :, :2],
-            masks=self._masks(fragments, stage, sample),
-            depth=_nearest(fragments),
-            normals=_pooled_normals(sample, fragments),
-            params=params,
-            attributes=attributes(scene),
-        )
+        landmarks = project(params.camera, points)[0, :, :2]
+        return Snapshot(picture, landmarks, params), stage, fragments, sample
 
     # What is drawn ----------------------------------------------------------------------------------------------------
 

@@ -68,7 +68,9 @@ def scene(seed: int, **overrides: Any) -> Scene:
     return replace(drawn, **overrides)
 
 
-def another_moment(person: Scene, seed: int, *, view: bool, mood: bool, light: bool) -> Scene:
+def another_moment(
+    person: Scene, seed: int, *, view: bool, mood: bool, light: bool, outfit: bool, hair: bool
+) -> Scene:
     """`Scene.varied`."""
     changed: dict[str, Any] = {}
     if view:
@@ -77,6 +79,19 @@ def another_moment(person: Scene, seed: int, *, view: bool, mood: bool, light: b
         changed |= {"expression": _expression(_stream(seed, "mood")), "gaze": _gaze(_stream(seed, "gaze"))}
     if light:
         changed["lamp"] = _lamp(_stream(seed, "light"))
+    styled = person.hair
+    if hair:
+        tone = person.albedo["skin_lightness"]
+        drawn = _hair(_stream(seed, "hair"), person.presentation, person.age, tone)
+        styled = changed["hair"] = replace(drawn, colour=person.hair.colour)
+    if outfit:
+        changed |= {
+            "clothes": _clothes(_stream(seed, "clothes")),
+            "backdrop": _backdrop(_stream(seed, "backdrop")),
+            "glasses": _glasses(_stream(seed, "glasses"), person.age),
+        }
+    if outfit or hair:
+        changed["hat"] = _hat(_stream(seed, "hat"), styled)
     return replace(person, **changed)
 
 

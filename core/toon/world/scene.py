@@ -6,7 +6,7 @@ A name that the world does not know is refused at once. `sampling.scene` draws s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import UserError
 from . import palette
@@ -19,6 +19,7 @@ from .palette import Colour
 
 NONE = "none"
 """Where a person wears none of a kind."""
+BALD = "bald"
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,29 @@ class Scene:
     def __post_init__(self) -> None:
         _known("beard", self.beard, (NONE, *BEARDS))
 
-    def varied(self, seed: int, *, view: bool = True, mood: bool = True, light: bool = True) -> Scene:
-        """The same person in the same clothes, as another moment of `seed` shows them.
+    def varied(
+        self, seed: int, *, view: bool = True, mood: bool = True, light: bool = True, outfit: bool = False,
+        hair: bool = False,
+    ) -> Scene:  # fmt: skip
+        """The same person, as another moment of `seed` shows them.
 
-        view: another pose. mood: another expression and gaze. light: another light.
+        view: another pose. mood: another expression and gaze. light: another light. outfit: other clothes, hat, glasses
+        and backdrop. hair: another style of the same colour.
         """
         from .sampling import another_moment  # which knows scenes
 
-        return another_moment(self, seed, view=view, mood=mood, light=light)
+        return another_moment(self, seed, view=view, mood=mood, light=light, outfit=outfit, hair=hair)
+
+    def bare(self) -> Scene:
+        """The same head without hair, beard, hat and glasses, as a face model alone draws it."""
+        return replace(
+            self,
+            hair=replace(self.hair, style=BALD),
+            glasses=replace(self.glasses, shape=NONE),
+            hat=replace(self.hat, kind=NONE),
+            beard=NONE,
+            albedo={**self.albedo, "shaved_hair": 0.0, "stubble": 0.0},
+        )
 
 
 def _known(what: str, name: str, names: Iterable[str]) -> None:
