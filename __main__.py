@@ -113,7 +113,9 @@ def _convert(options: argparse.Namespace) -> int:
     return convert(options.source, options.target, options.which, options.overwrite)
 
 
-COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [_add_run, _add_nodes, _add_train, _add_corpus, _add_convert]
+COMMANDS: list[Callable[[argparse._SubParsersAction], None]] = [
+    _add_run, _add_nodes, _add_train, _add_corpus, _add_convert,
+]  # fmt: skip
 """Each adds one command: its arguments, and what it does as the default `act`."""
 
 if __name__ == "__main__":

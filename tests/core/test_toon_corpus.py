@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.toon.corpus import (
     BARE,
