@@ -7,25 +7,27 @@ kept smooth. The landmark cost and the priors of stage 1 stay in force, on the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ...face.camera import place, project
+from ...face.camera import place
 from ...face.light import shade
 from ...face.model import FaceModel
 from ...face.normals import vertex_normals
 from ...face.render import PosedMesh, Rendered, RenderSettings, render_mesh
-from ...face.resampling import warp
-from ...optimise import AdamSettings, Schedule, Watch, minimise
-from ...types import Camera, FaceParams
-from .frames import in_turn, join
+from ...optimise import AdamSettings, Watch, minimise
+from ...types import FaceParams
+from .chunks import Preview, chunk_runs, fit_in_chunks
+from .close_up import GRAZING, CloseUp
+from .frames import join
 from .landmarks_stage import LandmarkCost, eye_distance
 from .light_solver import solve_light, solve_tone
-from .priors import IDENTITY_RIDGE, fitted_expressions, fitted_joints, landmark_priors
+from .priors import IDENTITY_RIDGE
 from .settings import FitSettings
+from .unknowns import SCHEDULE, FaceUnknowns
 
 COLOUR_WEIGHT, COEFFICIENT_WEIGHT, ALBEDO_RATIO, REFLECTANCE_WEIGHT = 1.92, 3e-4, 1.7e-2, 5.0
 """Deep3DFaceRecon, models/facerecon_model.py: w_color, w_reg, w_tex, w_reflc."""
@@ -37,16 +39,8 @@ COLOUR_EPSILON = 1e-6
 SMOOTHNESS_WEIGHT = 30.0
 """Of squared differences between the colours of neighbouring vertices. Chosen so that brows and lips come out soft,
 while shadows, which are smoother than that, are left to the light."""
-RATES = {"identity": 0.02, "expression": 0.01, "joints": 0.005, "angles": 0.002, "albedo": 0.05, "colours": 0.01}
-"""Adam's first steps: about a hundredth of what each group spans; GANFit's 0.01 lies in their middle."""
-TRANSLATION_RATE = 0.002
-"""As RATES, in head heights."""
-SCHEDULE = Schedule(cool_down=0.4)
-"""FFHQ-UV's joint stage: half a cosine over the last 40 %."""
-MARGIN = 1.15
-"""Side of the square that is compared, by the larger extent of the facial skin in the picture."""
-GRAZING = 0.2
-"""Cosine between normal and viewer below which skin is too slanted to be compared."""
+COLOUR_RATE = 0.01
+"""Adam's first step of a free colour, as `unknowns.RATES`."""
 
 
 def fit_pixels(
@@ -56,7 +50,7 @@ def fit_pixels(
     start: FaceParams,
     settings: FitSettings,
     watch: Watch | None = None,
-    preview: Callable[[FaceParams], Tensor] | None = None,
+    preview: Preview | None = None,
     mask: Tensor | None = None,
 ) -> tuple[FaceParams, Tensor]:
     """`start` [B frames] refined against `pictures` [B, 3, H, W], and the remaining colour distance [B], 0…√3.
@@ -65,40 +59,19 @@ def fit_pixels(
     and the albedo are found from a first chunk of frames spread over the clip, then held.
     """
     part = model.subset(_needed(model))
-    watches = iter(in_turn(watch, pixel_runs(len(points), settings)))
     shared = settings.share_identity and len(points) > 1
 
     def chunk(frames: Tensor, begin: FaceParams, known: _Chunk | None) -> _Chunk:
         allowed = None if mask is None else mask[frames] if len(mask) > 1 else mask
         return _Chunk(pictures[frames], points[frames], part, begin, settings, allowed, shared, known)
 
-    everyone = torch.arange(len(points), device=points.device)
-    known = None
-    if shared:
-        keys = torch.linspace(0, len(points) - 1, min(settings.chunk, len(points))).round().long().to(points.device)
-        known = chunk(keys, start[keys], None)
-        known.go(next(watches), preview)
-        one = known.result
-        start = replace(
-            start,
-            identity=one.identity[:1].expand(len(start), -1),
-            albedo=one.albedo[:1].expand(len(start), -1),
-        )
-    fitted, errors = [], []
-    for frames in everyone.split(settings.chunk):
-        work = chunk(frames, start[frames], known)
-        work.go(next(watches), preview)
-        fitted.append(work.result)
-        errors.append(work.error)
-    return join(fitted), torch.cat(errors)
+    done = fit_in_chunks(start, settings, settings.pixel_steps, chunk, watch, preview)
+    return join([work.result for work in done]), torch.cat([work.error for work in done])
 
 
 def pixel_runs(frames: int, settings: FitSettings) -> list[int]:
     """Most steps of each run that `fit_pixels` makes for so many frames."""
-    if not settings.pixel_steps:
-        return []
-    runs = -(-frames // settings.chunk) + (settings.share_identity and frames > 1)
-    return [settings.pixel_steps] * runs
+    return chunk_runs(frames, settings, settings.pixel_steps)
 
 
 class _Chunk:
@@ -122,60 +95,41 @@ class _Chunk:
         self._model, self._start, self._settings = model, start, settings
         self._faces = model.faces[model.face_region]
         self._light = start.light
-        self._priors = landmark_priors(model)
-        self._columns = {
-            "expression": fitted_expressions(model).to(points.device),
-            "joints": fitted_joints(model).to(points.device)[:, None],
-        }
-        with torch.no_grad():
-            vertices = self._vertices({})
-            self._camera, matrices = _close_up(vertices[:, self._faces.unique()], start, settings.pixel_size)
-            size = self._camera.size
-            self._target = warp(pictures, matrices, size, "antialiased edge").permute(0, 2, 3, 1)
-            inside = torch.ones_like(pictures[:, :1]) if mask is None else mask.expand(len(pictures), -1, -1, -1)
-            self._allowed = warp(inside, matrices, size, "bilinear").permute(0, 2, 3, 1)
+        self._skin = self._faces.unique()
+        self._unknowns = FaceUnknowns(model, start, shared, known is not None)
+        skin = self._unknowns.vertices(start)[:, self._skin]
+        view = CloseUp.of(pictures, mask, skin, start, settings.pixel_size)
+        self._camera = view.camera
+        self._target, self._allowed = (value.permute(0, 2, 3, 1) for value in (view.target, view.allowed))
         self._landmarks = LandmarkCost(model, points, eye_distance(model, start), start.camera, settings.landmark_noise)
         self._edges = _edges(self._faces)
-        self._skin = self._faces.unique()
         self._colours = None if known is None else known.found.get("colours")
-        self._unknown = self._unknowns(shared, known)
+        self._begin = dict(self._unknowns.values)
+        if known is None and not len(model.albedo):
+            self._begin["colours"] = self._toned()[: 1 if shared else len(start)]
         self.found: dict[str, Tensor] = {}
 
-    def go(self, watch: Watch | None, preview: Callable[[FaceParams], Tensor] | None) -> None:
+    def go(self, watch: Watch | None, preview: Preview | None) -> None:
         """Fills in `result`, `error` and `found`."""
-        rates = {**RATES, "translation": TRANSLATION_RATE * self._model.height}
-        limits = {
-            name: (self._priors[name].low, self._priors[name].high) for name in ("identity", "expression")
-        } | {"albedo": self._model.albedo.limits(self._model.colours), "colours": (0.0, 1.0)}
+        free = {"colours"} & self._begin.keys()
         settings = AdamSettings(
             steps=self._settings.pixel_steps,
             schedule=SCHEDULE,
-            rates={name: rates[name] for name in self._unknown},
-            limits={name: limit for name, limit in limits.items() if name in self._unknown},
+            rates={**self._unknowns.rates, **dict.fromkeys(free, COLOUR_RATE)},
+            limits={**self._unknowns.limits, **dict.fromkeys(free, (0.0, 1.0))},
         )
         show = None if preview is None else lambda parameters: preview(self._face(parameters))
-        self.found = minimise(self._unknown, self._loss, settings, watch, show).parameters
+        self.found = minimise(self._begin, self._loss, settings, watch, show).parameters
         with torch.no_grad():
             _, off, weight = self._compared(self.found)
             self.error = (off * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
         self.result = self._face(self.found)
 
-    def _unknowns(self, shared: bool, known: _Chunk | None) -> dict[str, Tensor]:
-        """What is descended to, by name; one row where all frames share it."""
-        start = self._start
-        unknown = {name: getattr(start, name) for name in ("angles", "translation", "expression", "joints")}
-        if known is None:
-            rows = 1 if shared else len(start)
-            unknown |= {"identity": start.identity[:rows], "albedo": start.albedo[:rows]}
-            if not len(self._model.albedo):
-                unknown["colours"] = self._toned()[:rows]
-        return {name: value for name, value in unknown.items() if value[0].numel()}
-
     def _loss(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         _, off, weight = self._compared(parameters)
         colour = ((off * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)).sum()
         terms = {"colour": COLOUR_WEIGHT * colour, "landmarks": PRIOR_WEIGHT * self._landmark_cost(parameters)}
-        terms["prior"] = PRIOR_WEIGHT * self._prior_cost(parameters)
+        terms["prior"] = PRIOR_WEIGHT * self._unknowns.priors(parameters)
         if "albedo" in parameters:
             terms["albedo"] = COEFFICIENT_WEIGHT * ALBEDO_RATIO * parameters["albedo"].square().sum()
         if "colours" in parameters:
@@ -185,7 +139,7 @@ class _Chunk:
     def _compared(self, parameters: Mapping[str, Tensor]) -> tuple[Rendered, Tensor, Tensor]:
         """What is drawn, the colour distance [B, S, S, 1] and how much each pixel counts, which carries no gradient."""
         face = self._face(parameters)
-        vertices = self._vertices(parameters)
+        vertices = self._unknowns.vertices(face)
         stands = place(vertices, face.angles, face.translation)
         albedo = parameters.get("colours", self._colours)
         albedo = self._model.vertex_albedo(face.albedo) if albedo is None else albedo
@@ -206,11 +160,7 @@ class _Chunk:
     def _landmark_cost(self, parameters: Mapping[str, Tensor]) -> Tensor:
         face = self._face(parameters)
         named = {name: getattr(face, name) for name in ("angles", "translation")}
-        return self._landmarks.cost(self._vertices(parameters), named).sum()
-
-    def _prior_cost(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        costs = [self._priors[name].cost(value).sum() for name, value in parameters.items() if name in self._priors]
-        return torch.stack(costs).sum()
+        return self._landmarks.cost(self._unknowns.vertices(face), named).sum()
 
     def _colour_costs(self, colours: Tensor) -> dict[str, Tensor]:
         steps = colours[:, self._edges[:, 0]] - colours[:, self._edges[:, 1]]
@@ -222,19 +172,8 @@ class _Chunk:
         }
 
     def _face(self, parameters: Mapping[str, Tensor]) -> FaceParams:
-        """The whole parameters: unknowns where there are any, the start everywhere else."""
-        frames = len(self._start)
-        changed = {
-            name: value.expand(frames, *value.shape[1:]) for name, value in parameters.items() if name != "colours"
-        }
-        for name, columns in self._columns.items():
-            if name in changed:
-                changed[name] = torch.where(columns, changed[name], getattr(self._start, name))
-        return replace(self._start, light=self._light, **changed)
-
-    def _vertices(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        face = self._face(parameters)
-        return self._model.vertices(face.identity, face.expression, face.joints)
+        """Unknowns where there are any, the present light, the start everywhere else."""
+        return replace(self._unknowns.face(parameters), light=self._light)
 
     def _toned(self) -> Tensor:
         """[B, V, 3]: the model's colours, tinted as the pictures are."""
@@ -249,21 +188,6 @@ def _needed(model: FaceModel) -> Tensor:
     """[n] vertex numbers, ascending: of the facial skin and of the landmarks."""
     skin = model.faces[model.face_region].flatten()
     return torch.cat([skin, model.surface().landmark_vertices()]).unique()
-
-
-def _close_up(vertices: Tensor, face: FaceParams, side: int) -> tuple[Camera, Tensor]:
-    """The camera of the square around `vertices` [B, n, 3], `side` pixels large, and the matrices that cut it out."""
-    stands = place(vertices, face.angles, face.translation)
-    seen = project(face.camera, stands, face.translation)[..., :2]
-    low, high = seen.amin(1), seen.amax(1)
-    extent = (high - low).amax(1) * MARGIN
-    corner = (low + high) / 2 - extent[:, None] / 2
-    scale = side / extent
-    matrices = torch.eye(3).to(seen).repeat(len(seen), 1, 1)
-    matrices[:, 0, 0] = matrices[:, 1, 1] = scale
-    matrices[:, :2, 2] = -corner * scale[:, None]
-    principal = (face.camera.principal - corner) * scale[:, None]
-    return Camera(face.camera.focal * scale, principal, (side, side), face.camera.perspective), matrices
 
 
 def _edges(faces: Tensor) -> Tensor:
