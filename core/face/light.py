@@ -10,6 +10,7 @@ Sources: Ramamoorthi & Hanrahan 2001, "An efficient representation for irradianc
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -47,6 +48,8 @@ DECA_PLACES = (0, 3, 1, 2, 4, 7, 5, 8, 6)
 """For each of DECA's coefficients, the place of the same polynomial in Deep3D's order."""
 LUMA = (0.2126, 0.7152, 0.0722)
 """Share of red, green and blue in brightness. Source: ITU-R BT.709."""
+PROBES = tuple(filter(any, itertools.product((-1.0, 0.0, 1.0), repeat=3)))
+"""Directions from a cube's middle to its faces, edges and corners, in which a light is read to turn it."""
 CLAMPED_COSINE = (1 / 4, 1 / 2, 5 / 32)
 """max(0, t) ≈ a + b · t + c · (3t² − 1). Source: Ramamoorthi & Hanrahan 2001, equation 8, in Legendre polynomials."""
 
@@ -138,6 +141,15 @@ def dominant_light(light: Tensor) -> tuple[Tensor, Tensor]:
     y, z, x = (light[:, 1:4] * light.new_tensor(DEEP3D_FACTORS)[1:4, None] @ light.new_tensor(LUMA)).unbind(-1)
     pull = torch.stack([x, y, z], dim=-1)
     return functional.normalize(pull, dim=-1), pull.norm(dim=-1) / CLAMPED_COSINE[1]
+
+
+def rotated_light(light: Tensor, rotation: Tensor) -> Tensor:
+    """Light [B, 9, 3] that is turned by `rotation` [B or 1, 3, 3] together with everything it falls on; exact.
+
+    A surface with the normal R · n then looks as one with n did before.
+    """
+    probes = functional.normalize(light.new_tensor(PROBES), dim=-1)
+    return torch.linalg.pinv(sh_basis(probes)) @ (sh_basis(probes @ rotation) @ light)
 
 
 @dataclass(frozen=True, eq=False)

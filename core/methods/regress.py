@@ -1,0 +1,316 @@
+"""Face parameters in one pass of a network: Deep3DFaceRecon's regressor, DECA's encoders, or one trained here.
+
+A regressor looks at a crop in which the face stands where it was trained to expect it; what it finds there is put back
+onto the whole picture.
+
+A regressor of ours is a .safetensors file. Tensors: `network.…`, a `ReconNet`; `coding.mean`, `.scale`, `.low`,
+`.high`, how its outputs become parameters (`core.face.coding`). Metadata: format, version; those of the coding (layout,
+groups, joints, side, focal); alignment and wider, the crop where landmarks are known. Its training pictures are such
+crops and pictures framed like them, its targets `coding.encode(on_crop(truth, crop))`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints import Checkpoint, read, save_safetensors
+from ..errors import UserError
+from ..face import deca as deca_codes
+from ..face import deep3d
+from ..face.alignment import ALIGNMENTS
+from ..face.coding import TENSORS, FaceCoding
+from ..face.crop import Crop, Stage, take
+from ..face.flame import Flame
+from ..face.model import FaceModel
+from ..face.reframe import on_picture, seen_by
+from ..networks import deca, recon_net
+from ..networks.deca import Deca
+from ..networks.recon_net import ReconNet
+from ..types import FaceParams, Landmarks, common_batch
+from .fit.frames import fill, join
+
+DEFAULT = Path(__file__).resolve().parents[2] / "weights" / "toon_regressor.safetensors"
+"""The embedded one, for the toon head."""
+FORMAT = "portrait_rig.face_regressor"
+VERSION = 1
+"""Raised when a reader of this version would misunderstand a file."""
+NETWORK, CODING = "network.", "coding."
+"""Prefixes of the two parts' tensors in a file of ours."""
+FRAMES_AT_ONCE = 8
+"""Pictures in work at once; a ResNet-50 takes about 100 MB for them."""
+OPEN_FLAME = "flame-2023-open"
+"""How the layouts of FLAME 2023 Open begin, whose directions differ from those that DECA was trained with."""
+
+Progress = Callable[[int, int], None]
+"""Called with the frames that are done and all frames."""
+
+
+class FaceRegressor(nn.Module, ABC):
+    """Pictures in, parameters out. layout: name of the face model that they belong to; None where `model` tells."""
+
+    layout: str | None
+
+    @abstractmethod
+    def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
+        """Where to look in pictures of `size` (H, W); UserError where it needs landmarks and there are none."""
+
+    @abstractmethod
+    def on_crops(self, crops: Tensor, model: FaceModel | None) -> FaceParams:
+        """[B, 3, side, side] RGB 0…1 -> parameters on these crops, differentiable."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line: what was recognised."""
+
+    def regress(
+        self,
+        pictures: Tensor,
+        landmarks: Landmarks | None = None,
+        model: FaceModel | None = None,
+        progress: Progress | None = None,
+    ) -> FaceParams:
+        """The parameters that show the face of every picture, B frames, differentiable in the pictures.
+
+        pictures: [B or 1, 3, H, W] RGB 0…1. landmarks: B or 1 frames, NaN where there is no face; such frames are
+        filled in from their neighbours. model: the face model that the result is for, which DECA needs; another one's
+        regressor refuses it. Whatever `progress` raises passes through.
+        """
+        self.check_model(model)
+        if pictures.dim() != 4 or pictures.shape[1] != 3:
+            raise UserError(f"A regressor takes pictures [frames, 3, height, width]; got {list(pictures.shape)}.")
+        if not torch.isfinite(pictures).all():
+            raise UserError("The pictures hold values that are no numbers (NaN or infinite).")
+        frames = common_batch(pictures=len(pictures), landmarks=1 if landmarks is None else len(landmarks))
+        if not frames:
+            raise UserError("There is nothing to regress: there are no pictures. Connect at least one.")
+        known = torch.ones(frames, dtype=torch.bool)
+        if landmarks is not None:
+            known = landmarks.found.cpu().expand(frames)
+            if not known.any():
+                raise UserError(f"None of the {frames} frames holds a face. Use pictures that show one.")
+        crop = self.crop((pictures.shape[2], pictures.shape[3]), landmarks)
+        places, parts = known.nonzero().squeeze(1), []
+        for some in places.split(FRAMES_AT_ONCE):
+            if progress is not None:
+                progress(FRAMES_AT_ONCE * len(parts), len(places))
+            seen = _frames(crop, some)
+            crops = take(pictures if len(pictures) == 1 else pictures[some], seen)
+            parts.append(self.placed(self.on_crops(crops, model), seen))
+        if progress is not None:
+            progress(len(places), len(places))
+        return fill(join(parts), known)
+
+    def placed(self, params: FaceParams, crop: Crop) -> FaceParams:
+        """Parameters on the crops, on the pictures; pixel by pixel the same face, so the axis keeps to the crop."""
+        return on_picture(params, crop)
+
+    def check_model(self, model: FaceModel | None) -> None:
+        """UserError where this regressor's numbers mean nothing to `model`."""
+        if model is not None and self.layout is not None and model.layout != self.layout:
+            raise UserError(
+                f"This regressor gives parameters of the face model '{self.layout}', which mean nothing to "
+                f"'{model.layout}'. Connect '{self.layout}', or another regressor."
+            )
+
+
+class CodedRegressor(FaceRegressor):
+    """A `ReconNet` that gives the rows of a `FaceCoding`: what is trained here, for any face model.
+
+    alignment: name of ALIGNMENTS, the crop where landmarks are known. wider: its side is this many times the
+    alignment's. Without landmarks it looks at the largest square in the middle of the picture, which should be framed
+    as such a crop is.
+    """
+
+    def __init__(self, network: ReconNet, coding: FaceCoding, alignment: str, wider: float = 1.0) -> None:
+        super().__init__()
+        if sum(network.options.heads) != len(coding) or alignment not in ALIGNMENTS or not 0 < wider < torch.inf:
+            raise ValueError(
+                f"{sum(network.options.heads)} outputs for {len(coding)} values, aligned as '{alignment}', "
+                f"{wider:g} times as wide, do not go together"
+            )
+        self.network, self.coding, self.alignment, self.wider = network, coding, alignment, wider
+        self.layout = coding.layout
+
+    def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
+        side = self.coding.side
+        if landmarks is None:
+            return middle_square(size, side)
+        return widened(ALIGNMENTS[self.alignment](landmarks, side), self.wider)
+
+    def on_crops(self, crops: Tensor, model: FaceModel | None = None) -> FaceParams:
+        return self.coding.decode(self.network(crops))
+
+    def placed(self, params: FaceParams, crop: Crop) -> FaceParams:
+        """As a camera sees the face whose axis meets the middle of the picture, which its rows were made from."""
+        params = on_picture(params, crop)
+        (height, width), focal = crop.picture_size, params.camera.focal
+        centre = focal.new_tensor([width / 2, height / 2]).expand(len(focal), 2)
+        return seen_by(params, replace(params.camera, principal=centre))
+
+    def describe(self) -> str:
+        side = self.coding.side
+        return f"{self.layout} from pictures of {side} × {side}: {self.network.describe()}; works without landmarks"
+
+
+class Deep3DRegressor(FaceRegressor):
+    """Deep3DFaceRecon's published network: 257 coefficients of BFM 2009 from the Deep3D crop."""
+
+    layout = deep3d.LAYOUT
+
+    def __init__(self, network: ReconNet) -> None:
+        super().__init__()
+        if sum(network.options.heads) != deep3d.COEFFICIENTS:
+            raise ValueError(f"{sum(network.options.heads)} outputs instead of {deep3d.COEFFICIENTS}")
+        self.network = network
+
+    def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
+        return ALIGNMENTS["Deep3D"](_needed(landmarks, "Deep3DFaceRecon"), recon_net.PICTURE)
+
+    def on_crops(self, crops: Tensor, model: FaceModel | None = None) -> FaceParams:
+        return deep3d.to_params(self.network(crops), recon_net.PICTURE)
+
+    def describe(self) -> str:
+        side = recon_net.PICTURE
+        return f"Deep3DFaceRecon ({self.layout}) from crops of {side} × {side}: {self.network.describe()}"
+
+
+class DecaRegressor(FaceRegressor):
+    """DECA's encoders: FLAME's coefficients from the DECA crop, and the code of its wrinkles."""
+
+    layout = None
+
+    def __init__(self, network: Deca) -> None:
+        super().__init__()
+        outputs = network.E_flame.layers[2].out_features
+        if outputs != deca_codes.COEFFICIENTS:
+            raise ValueError(f"{outputs} outputs instead of {deca_codes.COEFFICIENTS}")
+        self.network = network
+
+    def check_model(self, model: FaceModel | None) -> None:
+        found = "none is connected" if model is None else f"this one is '{model.layout}'"
+        if not isinstance(model, Flame) or model.layout.startswith(OPEN_FLAME):
+            raise UserError(
+                f"DECA's parameters belong to the FLAME of 2020 (generic_model.pkl); {found}. Connect that face model."
+            )
+
+    def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
+        return ALIGNMENTS["DECA"](_needed(landmarks, "DECA"), deca.PICTURE)
+
+    def codes(self, crops: Tensor) -> deca_codes.DecaCodes:
+        """[B, 3, 224, 224] RGB 0…1, DECA's crops -> all of its codes, those of the details included."""
+        return deca_codes.DecaCodes.split(*self.network(crops))
+
+    def on_crops(self, crops: Tensor, model: FaceModel | None) -> FaceParams:
+        self.check_model(model)
+        coarse = self.network.E_flame(crops)
+        return deca_codes.to_params(deca_codes.DecaCodes.split(coarse, coarse[:, :0]), model, deca.PICTURE)
+
+    def describe(self) -> str:
+        return f"{self.network.describe()}; for FLAME 2020"
+
+
+def load_face_regressor(path: str | Path = DEFAULT) -> FaceRegressor:
+    """The regressor in a file, on the CPU, frozen; what it is, is seen from its contents.
+
+    UserError where the file is missing, damaged, or no regressor that is known here.
+    """
+    checkpoint = read(path)
+    name, tensors = checkpoint.path.name, checkpoint.tensors
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            if checkpoint.metadata.get("format") == FORMAT:
+                return _ours(checkpoint)
+            if deca.matches(tensors):
+                return DecaRegressor(deca.from_tensors(tensors)).eval()
+            if recon_net.matches(tensors):
+                return Deep3DRegressor(recon_net.from_tensors(tensors)).eval()
+        except (LookupError, TypeError, ValueError) as error:
+            reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+            raise UserError(
+                f"'{name}' looks like a face regressor, but is damaged or of another kind: {reason}. Download it "
+                "again, or choose another file."
+            ) from error
+    raise UserError(
+        f"'{name}' in '{checkpoint.path.parent}' holds no face regressor that is understood here. Understood are: "
+        "Deep3DFaceRecon's epoch_20.pth, DECA's deca_model.tar, and .safetensors files that were trained here. It "
+        f"holds: {', '.join(checkpoint.top_names()) or 'nothing'}. Choose another file."
+    )
+
+
+def save_face_regressor(path: Path, regressor: CodedRegressor, notes: Mapping[str, str] | None = None) -> None:
+    """Writes what `load_face_regressor` reads. notes: further metadata, such as how it was trained."""
+    parts = {NETWORK: regressor.network.state_dict(), CODING: regressor.coding.state_dict()}
+    tensors = {prefix + key: tensor for prefix, part in parts.items() for key, tensor in part.items()}
+    metadata = {
+        **(notes or {}),
+        **regressor.coding.metadata(),
+        "format": FORMAT,
+        "version": str(VERSION),
+        "alignment": regressor.alignment,
+        "wider": repr(regressor.wider),
+    }
+    save_safetensors(path, tensors, metadata)
+
+
+def middle_square(size: tuple[int, int], side: int) -> Crop:
+    """The largest square in the middle of pictures of `size` (H, W), brought to `side` pixels; one for all pictures."""
+    height, width = size
+    scale = side / min(height, width)
+    matrix = torch.tensor(
+        [[scale, 0, (side - width * scale) / 2], [0, scale, (side - height * scale) / 2], [0, 0, 1]],
+        dtype=torch.float64,
+    )
+    return Crop("middle", (Stage(matrix[None], (side, side), "antialiased edge"),), size)
+
+
+def widened(crop: Crop, factor: float) -> Crop:
+    """The crop with `factor` times its side around the same centre, at as many pixels."""
+    last = crop.stages[-1]
+    height, width = last.size
+    shrink = last.matrices.new_tensor(
+        [
+            [1 / factor, 0, width / 2 * (1 - 1 / factor)],
+            [0, 1 / factor, height / 2 * (1 - 1 / factor)],
+            [0, 0, 1],
+        ]
+    )
+    return replace(crop, stages=(*crop.stages[:-1], replace(last, matrices=shrink @ last.matrices)))
+
+
+def _ours(checkpoint: Checkpoint) -> CodedRegressor:
+    metadata, tensors = checkpoint.metadata, checkpoint.tensors
+    if metadata.get("version") != str(VERSION):
+        raise UserError(
+            f"'{checkpoint.path.name}' holds a face regressor of version {metadata.get('version')}, this pack reads "
+            f"{VERSION}. Update the pack."
+        )
+    network = {key[len(NETWORK) :]: tensor for key, tensor in tensors.items() if key.startswith(NETWORK)}
+    coding = FaceCoding.from_metadata(metadata, {name: tensors[CODING + name] for name in TENSORS})
+    regressor = CodedRegressor(
+        recon_net.from_tensors(network), coding, metadata["alignment"], float(metadata["wider"])
+    )
+    return regressor.eval()
+
+
+def _frames(crop: Crop, frames: Tensor) -> Crop:
+    """The crops of some frames [n] of its pictures; one that goes with all stays."""
+
+    def chosen(stage: Stage) -> Stage:
+        return stage if len(stage.matrices) == 1 else replace(stage, matrices=stage.matrices[frames])
+
+    return replace(crop, stages=tuple(map(chosen, crop.stages)))
+
+
+def _needed(landmarks: Landmarks | None, who: str) -> Landmarks:
+    if landmarks is None:
+        raise UserError(
+            f"{who} looks at a crop that the face's landmarks give, and none are connected. Connect Find Landmarks, or "
+            "the points of a finder."
+        )
+    return landmarks
