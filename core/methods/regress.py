@@ -100,7 +100,7 @@ class FaceRegressor(nn.Module, ABC):
             if progress is not None:
                 progress(FRAMES_AT_ONCE * len(parts), len(places))
             seen = _frames(crop, some)
-            crops = take(pictures if len(pictures) == 1 else pictures[some], seen)
+            crops = take(pictures if len(pictures) == 1 else pictures[some], seen).to(next(self.parameters()))
             parts.append(self.placed(self.on_crops(crops, model), seen))
         if progress is not None:
             progress(len(places), len(places))
@@ -243,8 +243,13 @@ def load_face_regressor(path: str | Path = DEFAULT) -> FaceRegressor:
     )
 
 
-def save_face_regressor(path: Path, regressor: CodedRegressor, notes: Mapping[str, str] | None = None) -> None:
-    """Writes what `load_face_regressor` reads. notes: further metadata, such as how it was trained."""
+def packed(
+    regressor: CodedRegressor, notes: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file that `load_face_regressor` reads; floats may be stored in half precision.
+
+    notes: further metadata, such as how it was trained.
+    """
     parts = {NETWORK: regressor.network.state_dict(), CODING: regressor.coding.state_dict()}
     tensors = {prefix + key: tensor for prefix, part in parts.items() for key, tensor in part.items()}
     metadata = {
@@ -255,7 +260,12 @@ def save_face_regressor(path: Path, regressor: CodedRegressor, notes: Mapping[st
         "alignment": regressor.alignment,
         "wider": repr(regressor.wider),
     }
-    save_safetensors(path, tensors, metadata)
+    return tensors, metadata
+
+
+def save_face_regressor(path: Path, regressor: CodedRegressor, notes: Mapping[str, str] | None = None) -> None:
+    """Writes what `load_face_regressor` reads, in one piece. notes: as in `packed`."""
+    save_safetensors(path, *packed(regressor, notes))
 
 
 def middle_square(size: tuple[int, int], side: int) -> Crop:

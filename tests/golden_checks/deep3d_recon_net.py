@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 from goldens import Case, Comparison
-from portrait_rig.core.networks import resnet
+from portrait_rig.core.networks import recon_net, resnet
 from portrait_rig.core.networks.recon_net import HEADS, ReconNet, ReconNetOptions
 from portrait_rig.core.networks.resnet import ResNetOptions
 
@@ -33,7 +33,7 @@ def check(case: Case) -> Iterable[Comparison]:
     heads = (sum(HEADS),) if last else HEADS
     network = ReconNet(ReconNetOptions(TRUNKS[config["net_recon"]], heads, one_layer=last))
     if case.param:
-        network.load_state_dict(case.param)
+        network = recon_net.from_tensors(case.param)
     else:
         recipe = json.loads(case.metadata["weights"])
         _recipe.fill(network, recipe["seed"], recipe.get("gain", 1.0))
