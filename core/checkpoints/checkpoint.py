@@ -41,7 +41,7 @@ class ModuleInfo:
 class Checkpoint:
     """The contents of one file (or folder of OBJs); nothing of it was executed.
 
-    format: `safetensors`, `torch zip`, `torch legacy`, `pickle`, `npy`, `npz`, `mat`, `obj` or `obj folder`.
+    format: `safetensors`, `torch zip`, `torch legacy`, `pickle`, `npy`, `npz`, `mat`, `onnx`, `obj` or `obj folder`.
     tensors: flat, dotted names, e.g. `G_ema.synthesis.b4.const`, in the file's order. On the CPU, contiguous, dtype as
         stored. TensorFlow networks keep their slashes: `Gs.synthesis/4x4/Const/const`. Names that share one tensor in
         the file share it here: treat tensors as read-only.

@@ -21,6 +21,10 @@ from .matlab import read_matlab
 from .npy import MAGIC as NPY_MAGIC
 from .npy import read_npy
 from .obj import read_obj, read_obj_folder
+from .onnx_file import BEGINNING as ONNX_BEGINNING
+from .onnx_file import EXTENSION as ONNX_EXTENSION
+from .onnx_file import MAX_BYTES as ONNX_MAX_BYTES
+from .onnx_file import read_onnx
 from .safetensors_file import read_safetensors
 from .stream import Stream
 from .tree import Tree
@@ -66,7 +70,7 @@ def read(path: str | Path) -> Checkpoint:
     """The contents of a weights file or a folder of OBJs, without executing anything of it.
 
     Reads .safetensors, torch files (.pt, .pth, .tar, .ckpt, both containers), pickles of all protocols (.pkl, including
-    NVIDIA's networks and FLAME), .mat, .npz, .npy and .obj. Tensors are ordinary CPU tensors, also inside
+    NVIDIA's networks and FLAME), .mat, .npz, .npy, .onnx and .obj. Tensors are ordinary CPU tensors, also inside
     `torch.inference_mode()`.
     Raises UserError, one sentence with the file's name, for whatever cannot be read: missing, damaged, hostile, absurd.
     """
@@ -124,12 +128,20 @@ def _read_open_file(path: Path, file: BinaryIO, head: bytes, size: int) -> Check
         return Checkpoint(path, "obj", read_obj(path, budget))
     if head[0] == pickle.PROTO[0] and head[1:2] <= bytes([pickle.HIGHEST_PROTOCOL]):
         return _from_tree(path, "pickle", unpickle(Stream(file, size), budget), budget)
+    if ONNX_BEGINNING.match(head) or path.suffix.lower() == ONNX_EXTENSION:
+        return _read_onnx(path, file, size, budget)
     return _read_old_pickle(path, file, head, size)
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
     """Asked first: a header of 640 bytes begins like a pickle, one of 35,615 like gzip, but they lack the brace."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
+
+
+def _read_onnx(path: Path, file: BinaryIO, size: int, budget: Budget) -> Checkpoint:
+    if size > ONNX_MAX_BYTES:
+        raise UnreadableError(f"is larger than an ONNX file can be ({ONNX_MAX_BYTES >> 30} GiB). Use the authors' own.")
+    return Checkpoint(path, "onnx", *read_onnx(file.read(), budget))
 
 
 def _read_zip(path: Path, file: BinaryIO, size: int) -> Checkpoint:
@@ -158,7 +170,7 @@ def _read_old_pickle(path: Path, file: BinaryIO, head: bytes, size: int) -> Chec
             ) from error
         raise UnreadableError(
             "is of an unknown kind, or damaged at its beginning. Known are .safetensors, torch files, pickles, .mat, "
-            ".npz, .npy and .obj; download it again or choose another file."
+            ".npz, .npy, .onnx and .obj; download it again or choose another file."
         ) from error
 
 

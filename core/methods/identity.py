@@ -19,7 +19,7 @@ from ..checkpoints import Checkpoint, read, save_safetensors
 from ..errors import UserError
 from ..face import alignment
 from ..face.crop import take
-from ..networks import iresnet
+from ..networks import iresnet, iresnet_onnx
 from ..networks.generator import fingerprint
 from ..networks.iresnet import IResNet
 from ..types import Landmarks, common_batch
@@ -148,10 +148,15 @@ def load_identity_network(path: str | Path = DEFAULT) -> IdentityNetwork:
             f"'{path.name}' holds a recogniser of version {metadata.get('version')}, this pack reads {VERSION}. "
             "Update the pack."
         )
-    tensors = _tensors(checkpoint)
+    tensors = iresnet_onnx.tensors_of(checkpoint) if checkpoint.format == "onnx" else _tensors(checkpoint)
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise UserError(f"'{path.name}' holds weights that are no (finite) numbers. Download it again.")
-    network = iresnet.from_tensors(tensors)
+    try:
+        network = iresnet.from_tensors(tensors)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"'{path.name}' looks like ArcFace's network, but its weights contradict each other. Download it again."
+        ) from error
     thresholds = _thresholds(metadata, path.name)
     found = fingerprint(network.state_dict())
     return IdentityNetwork(path.stem, found, network, thresholds or PUBLISHED, measured=thresholds is not None)
