@@ -8,6 +8,7 @@ rendered can be used already.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -148,6 +149,12 @@ class Corpus:
             self._files[shard] = safe_open(shard_path(self.folder, shard), framework="pt")
         self.count = min(len(self._files) * self.settings.shard, self.settings.count)
         return self.count
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal corpora, however far they are rendered."""
+        said = {**asdict(self.settings), "people": 0}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def pictures(self, rows: Sequence[int] | Tensor) -> Tensor:
         """[N, 3, H, W] uint8 RGB."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..paint import BROW
+from .draws import Draws
 
 Colour = tuple[float, float, float]
 
@@ -16,8 +17,18 @@ HAIR: dict[str, Colour] = {
     "pink": (0.870, 0.440, 0.590), "teal": (0.130, 0.520, 0.530), "violet": (0.450, 0.270, 0.600),
 }  # fmt: skip
 DYED = {"blue": 0.12, "pink": 0.18, "teal": 0.12, "violet": 0.12}
-HAIR_WEIGHTS_FAIR = {"black": 1.0, "dark brown": 1.5, "brown": 1.6, "chestnut": 1.2, "auburn": 1.0, "ginger": 1.0,
-                     "dark blond": 1.2, "blond": 1.3, "platinum": 0.5, **DYED}
+HAIR_WEIGHTS_FAIR = {
+    "black": 1.0,
+    "dark brown": 1.5,
+    "brown": 1.6,
+    "chestnut": 1.2,
+    "auburn": 1.0,
+    "ginger": 1.0,
+    "dark blond": 1.2,
+    "blond": 1.3,
+    "platinum": 0.5,
+    **DYED,
+}
 HAIR_WEIGHTS_DARK = {"black": 3.0, "dark brown": 2.6, "brown": 0.9, "chestnut": 0.4, "auburn": 0.3, **DYED}
 """How often each colour is worn by fair and by dark people; grey and white come with age."""
 
@@ -26,8 +37,16 @@ IRISES: dict[str, tuple[float, float, float]] = {
     "green": (0.9, 2.0, 0.6), "blue": (2.4, 0.4, 0.5), "light blue": (2.6, 1.0, 1.4), "grey": (1.7, 0.9, 1.2),
 }  # fmt: skip
 """Coefficients of the head's iris_blue, iris_green and iris_lightness."""
-IRIS_WEIGHTS_FAIR = {"brown": 1.4, "dark brown": 0.6, "amber": 0.5, "hazel": 1.0, "green": 1.1, "blue": 1.5,
-                     "light blue": 0.8, "grey": 0.7}
+IRIS_WEIGHTS_FAIR = {
+    "brown": 1.4,
+    "dark brown": 0.6,
+    "amber": 0.5,
+    "hazel": 1.0,
+    "green": 1.1,
+    "blue": 1.5,
+    "light blue": 0.8,
+    "grey": 0.7,
+}
 IRIS_WEIGHTS_DARK = {"brown": 2.0, "dark brown": 2.2, "amber": 0.7, "hazel": 0.6, "green": 0.2}
 
 FRAMES: tuple[Colour, ...] = ((0.09, 0.08, 0.09), (0.33, 0.19, 0.11), (0.72, 0.16, 0.18), (0.17, 0.28, 0.52),
@@ -73,12 +92,12 @@ def grown(hair: Colour) -> Colour:
     return HAIR["dark brown"] if dyed else hair
 
 
-def choose(stream: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
+def choose(draws: Draws, colours: tuple[Colour, ...]) -> Colour:
     """One of them."""
-    return colours[int(stream.integers(len(colours)))]
+    return colours[draws.one(len(colours))]
 
 
-def two(stream: np.random.Generator, colours: tuple[Colour, ...]) -> tuple[Colour, Colour]:
+def two(draws: Draws, colours: tuple[Colour, ...]) -> tuple[Colour, Colour]:
     """Two different ones."""
-    first, second = stream.permutation(len(colours))[:2]
-    return colours[int(first)], colours[int(second)]
+    first, second = draws.two(len(colours))
+    return colours[first], colours[second]
