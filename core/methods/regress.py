@@ -5,16 +5,18 @@ onto the whole picture.
 
 A regressor of ours is a .safetensors file. Tensors: `network.…`, a `ReconNet`; `coding.mean`, `.scale`, `.low`,
 `.high`, how its outputs become parameters (`core.face.coding`). Metadata: format, version; those of the coding (layout,
-groups, joints, side, focal); alignment and wider, the crop where landmarks are known. Its training pictures are such
-crops and pictures framed like them, its targets `coding.encode(on_crop(truth, crop))`.
+groups, joints, side, focal); those of its `Framing`. A training takes pictures framed so, `coding.encode(truth)` for
+its targets, and writes what `packed` gives.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,29 +121,57 @@ class FaceRegressor(nn.Module, ABC):
             )
 
 
+@dataclass(frozen=True)
+class Framing:
+    """How faces stand in a regressor's pictures: where to cut a picture whose landmarks are known.
+
+    alignment: name of ALIGNMENTS. wider: side of the picture by that of the alignment's crop. raised: how far above the
+    crop's middle the picture's middle lies, in sides of the picture. The defaults give toon portraits: the medians of
+    300, whose size they miss by 5 % and whose place by 1 % across and 3 % down (standard deviations).
+    """
+
+    alignment: str = "DECA"
+    wider: float = 1.48
+    raised: float = 0.087
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Framing:
+        return cls(str(metadata["alignment"]), float(metadata["wider"]), float(metadata["raised"]))
+
+    def __post_init__(self) -> None:
+        if self.alignment not in ALIGNMENTS or not 0 < self.wider < math.inf or not abs(self.raised) < math.inf:
+            raise ValueError(f"a framing of '{self.alignment}', {self.wider:g} and {self.raised:g} gives no crop")
+
+    def crop(self, landmarks: Landmarks, side: int) -> Crop:
+        """Crops of `side` squared."""
+        cut = ALIGNMENTS[self.alignment](landmarks, side)
+        last = cut.stages[-1]
+        shrink = 1 / self.wider
+        down = last.matrices.new_tensor([0.0, self.raised * side])
+        matrix = torch.eye(3).to(last.matrices)
+        matrix[0, 0] = matrix[1, 1] = shrink
+        matrix[:2, 2] = side / 2 * (1 - shrink) + down
+        return replace(cut, stages=(*cut.stages[:-1], replace(last, matrices=matrix @ last.matrices)))
+
+
 class CodedRegressor(FaceRegressor):
     """A `ReconNet` that gives the rows of a `FaceCoding`: what is trained here, for any face model.
 
-    alignment: name of ALIGNMENTS, the crop where landmarks are known. wider: its side is this many times the
-    alignment's. Without landmarks it looks at the largest square in the middle of the picture, which should be framed
-    as such a crop is.
+    Without landmarks it looks at the largest square in the middle of the picture, which then has to be framed as
+    `framing` would.
     """
 
-    def __init__(self, network: ReconNet, coding: FaceCoding, alignment: str, wider: float = 1.0) -> None:
+    def __init__(self, network: ReconNet, coding: FaceCoding, framing: Framing | None = None) -> None:
         super().__init__()
-        if sum(network.options.heads) != len(coding) or alignment not in ALIGNMENTS or not 0 < wider < torch.inf:
-            raise ValueError(
-                f"{sum(network.options.heads)} outputs for {len(coding)} values, aligned as '{alignment}', "
-                f"{wider:g} times as wide, do not go together"
-            )
-        self.network, self.coding, self.alignment, self.wider = network, coding, alignment, wider
+        if sum(network.options.heads) != len(coding):
+            raise ValueError(f"{sum(network.options.heads)} outputs do not make {len(coding)} values")
+        self.network, self.coding, self.framing = network, coding, framing or Framing()
         self.layout = coding.layout
 
     def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
-        side = self.coding.side
         if landmarks is None:
-            return middle_square(size, side)
-        return widened(ALIGNMENTS[self.alignment](landmarks, side), self.wider)
+            return middle_square(size, self.coding.side)
+        return self.framing.crop(landmarks, self.coding.side)
 
     def on_crops(self, crops: Tensor, model: FaceModel | None = None) -> FaceParams:
         return self.coding.decode(self.network(crops))
@@ -257,8 +287,7 @@ def packed(
         **regressor.coding.metadata(),
         "format": FORMAT,
         "version": str(VERSION),
-        "alignment": regressor.alignment,
-        "wider": repr(regressor.wider),
+        **{name: str(value) for name, value in vars(regressor.framing).items()},
     }
     return tensors, metadata
 
@@ -279,20 +308,6 @@ def middle_square(size: tuple[int, int], side: int) -> Crop:
     return Crop("middle", (Stage(matrix[None], (side, side), "antialiased edge"),), size)
 
 
-def widened(crop: Crop, factor: float) -> Crop:
-    """The crop with `factor` times its side around the same centre, at as many pixels."""
-    last = crop.stages[-1]
-    height, width = last.size
-    shrink = last.matrices.new_tensor(
-        [
-            [1 / factor, 0, width / 2 * (1 - 1 / factor)],
-            [0, 1 / factor, height / 2 * (1 - 1 / factor)],
-            [0, 0, 1],
-        ]
-    )
-    return replace(crop, stages=(*crop.stages[:-1], replace(last, matrices=shrink @ last.matrices)))
-
-
 def _ours(checkpoint: Checkpoint) -> CodedRegressor:
     metadata, tensors = checkpoint.metadata, checkpoint.tensors
     if metadata.get("version") != str(VERSION):
@@ -302,10 +317,7 @@ def _ours(checkpoint: Checkpoint) -> CodedRegressor:
         )
     network = {key[len(NETWORK) :]: tensor for key, tensor in tensors.items() if key.startswith(NETWORK)}
     coding = FaceCoding.from_metadata(metadata, {name: tensors[CODING + name] for name in TENSORS})
-    regressor = CodedRegressor(
-        recon_net.from_tensors(network), coding, metadata["alignment"], float(metadata["wider"])
-    )
-    return regressor.eval()
+    return CodedRegressor(recon_net.from_tensors(network), coding, Framing.from_metadata(metadata)).eval()
 
 
 def _frames(crop: Crop, frames: Tensor) -> Crop:
