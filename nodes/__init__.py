@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import face_find, face_fit, face_params, host, invert, latents, load, save, stylegan, toon, train
+from . import face_find, face_fit, face_params, host, invert, latents, load, regress, save, stylegan, toon, train
 from .host import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
     *load.NODES,
     *face_find.NODES,
     *face_fit.NODES,
+    *regress.NODES,
     *face_params.NODES,
     *save.NODES,
     *stylegan.NODES,

@@ -74,6 +74,7 @@ ADVANCED = {"advanced": True}
 FaceModel = io.Custom("PORTRAIT_RIG_FACE_MODEL")
 FaceParams = io.Custom("PORTRAIT_RIG_FACE_PARAMS")
 Landmarks = io.Custom("PORTRAIT_RIG_LANDMARKS")
+FaceRegressor = io.Custom("PORTRAIT_RIG_FACE_REGRESSOR")
 StyleGan = io.Custom("PORTRAIT_RIG_STYLEGAN")
 Latent = io.Custom("PORTRAIT_RIG_LATENT")
 Directions = io.Custom("PORTRAIT_RIG_DIRECTIONS")

@@ -29,7 +29,11 @@ from portrait_rig.nodes import NODES
 SNAPSHOT = Path(__file__).resolve().parent / "nodes" / "schemas.json"
 HELP = pack.ROOT / "nodes" / "web" / "docs"
 WORKFLOWS = sorted((pack.ROOT / "example_workflows").glob("*.json"))
-FILE_CHOICES = {("PortraitRigLoadFaceModel", "file"), ("PortraitRigLoadStyleGan", "file")}
+FILE_CHOICES = {
+    ("PortraitRigLoadFaceModel", "file"),
+    ("PortraitRigLoadFaceRegressor", "file"),
+    ("PortraitRigLoadStyleGan", "file"),
+}
 """Combos that list files of this machine; their choices are no part of the snapshot."""
 
 

@@ -143,7 +143,7 @@ class Framing:
             raise ValueError(f"a framing of '{self.alignment}', {self.wider:g} and {self.raised:g} gives no crop")
 
     def crop(self, landmarks: Landmarks, side: int) -> Crop:
-        """Crops of `side` squared."""
+        """Crops of `side` squared; beyond the picture's border it is mirrored, as in training."""
         cut = ALIGNMENTS[self.alignment](landmarks, side)
         last = cut.stages[-1]
         shrink = 1 / self.wider
@@ -151,7 +151,8 @@ class Framing:
         matrix = torch.eye(3).to(last.matrices)
         matrix[0, 0] = matrix[1, 1] = shrink
         matrix[:2, 2] = side / 2 * (1 - shrink) + down
-        return replace(cut, stages=(*cut.stages[:-1], replace(last, matrices=matrix @ last.matrices)))
+        framed = Stage(matrix @ last.matrices, last.size, "antialiased mirror")
+        return replace(cut, stages=(*cut.stages[:-1], framed))
 
 
 class CodedRegressor(FaceRegressor):
@@ -332,7 +333,7 @@ def _frames(crop: Crop, frames: Tensor) -> Crop:
 def _needed(landmarks: Landmarks | None, who: str) -> Landmarks:
     if landmarks is None:
         raise UserError(
-            f"{who} looks at a crop that the face's landmarks give, and none are connected. Connect Find Landmarks, or "
-            "the points of a finder."
+            f"{who} looks at a crop that the face's landmarks give, and none are connected. Connect Find Face, or "
+            "points from elsewhere."
         )
     return landmarks
