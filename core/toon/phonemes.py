@@ -61,27 +61,30 @@ BURSTS = {
 BREATH = 0.55
 """How strongly [h] breathes: the noise takes the vowel's own path."""
 HUM, VOICE_BAR, BUZZ = 0.45, 0.12, 0.45
-"""The voice of nasals, of voiced stops behind closed lips, and of voiced fricatives, beside a vowel's 1; by ear."""
+"""The voice of nasals, of voiced stops behind closed lips, and of voiced fricatives, beside a vowel's 1; from levels seen in
+spectrograms."""
+CLOSE, HALF_CLOSE = 0.6, 0.8
+"""The voice of close vowels beside open ones: some 5 dB less (Lehiste & Peterson 1959)."""
 
 
 def _vowel(
     formants: tuple[float, float, float], bandwidths: tuple[float, float, float], seconds: tuple[float, float],
-    viseme: str,
+    viseme: str, voice: float = 1.0,
 ) -> Phoneme:  # fmt: skip
-    return Phoneme("vowel", formants, bandwidths, seconds, viseme)
+    return Phoneme("vowel", formants, bandwidths, seconds, viseme, voice)
 
 
 PHONEMES: dict[str, Phoneme] = {
-    "iy": _vowel((310, 2020, 2960), (45, 200, 400), (0.155, 0.055), "ee"),
-    "ih": _vowel((400, 1800, 2570), (50, 100, 140), (0.135, 0.040), "ih"),
+    "iy": _vowel((310, 2020, 2960), (45, 200, 400), (0.155, 0.055), "ee", CLOSE),
+    "ih": _vowel((400, 1800, 2570), (50, 100, 140), (0.135, 0.040), "ih", HALF_CLOSE),
     "eh": _vowel((530, 1680, 2500), (60, 90, 200), (0.150, 0.070), "eh"),
     "ae": _vowel((620, 1660, 2430), (70, 150, 320), (0.230, 0.080), "ae"),
     "aa": _vowel((700, 1220, 2600), (130, 70, 160), (0.240, 0.100), "ah"),
     "ao": _vowel((600, 990, 2570), (90, 100, 80), (0.240, 0.100), "aw"),
     "ah": _vowel((620, 1220, 2550), (80, 50, 140), (0.140, 0.060), "uh"),
     "ow": _vowel((540, 1100, 2300), (80, 70, 70), (0.150, 0.080), "oh"),
-    "uh": _vowel((450, 1100, 2350), (80, 100, 80), (0.160, 0.060), "oh"),
-    "uw": _vowel((350, 1250, 2200), (65, 110, 140), (0.210, 0.070), "oo"),
+    "uh": _vowel((450, 1100, 2350), (80, 100, 80), (0.160, 0.060), "oo", HALF_CLOSE),
+    "uw": _vowel((350, 1250, 2200), (65, 110, 140), (0.210, 0.070), "oo", CLOSE),
     "er": _vowel((470, 1270, 1540), (100, 60, 110), (0.180, 0.080), "er"),
     "w": Phoneme("glide", (290, 610, 2150), (50, 80, 60), (0.080, 0.060), "oo", 0.7),
     "y": Phoneme("glide", (260, 2070, 3020), (40, 250, 500), (0.080, 0.040), "ee", 0.7),

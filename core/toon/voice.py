@@ -37,8 +37,8 @@ BREATHED, BREATHY = 0.10, 0.012
 lies some 15 dB below its vowel."""
 OPENED_VOICE = 0.5
 """Strength of the voice just after a voiced stop has opened, and of glides beside vowels about as much."""
-LOUDNESS = (0.5, 1.0)
-"""Strength of unstressed and of fully stressed vowels: 6 dB."""
+LOUDNESS = (0.45, 1.0)
+"""Strength of unstressed and of fully stressed vowels: 7 dB."""
 SHIMMER = 0.03
 """Standard deviation of a pulse's strength."""
 TILT = (4500.0, 1500.0)
