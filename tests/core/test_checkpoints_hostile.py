@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from onnx_bytes import IResNetExport, random_iresnet
 from portrait_rig.core.checkpoints import limits, read, save_safetensors
 from portrait_rig.core.errors import UserError
 
@@ -486,6 +487,7 @@ def _families() -> dict[str, Callable[[], bytes]]:
         "mat": lambda: numpy_bytes(scipy.io.savemat, matrices),
         "mat packed": lambda: numpy_bytes(scipy.io.savemat, matrices, do_compression=True),
         "safetensors": safetensors_bytes,
+        "onnx": lambda: IResNetExport(random_iresnet((1, 1, 1, 1), (1, 1, 1, 2), 2, 16)).content,
         "obj": lambda: b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 1\nf 1/1 2/2 3/1 4/2\nf -4/-2 -3/1 -2/2\n",
     }
 
