@@ -62,9 +62,13 @@ def _nodes(options: argparse.Namespace) -> int:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     from .headless.train import add_stylegan
+    from .headless.train_toon import add_toon
 
-    parser = commands.add_parser("train", help="train a network; the run can be stopped and gone on with")
-    add_stylegan(parser.add_subparsers(dest="kind", required=True))
+    kinds = commands.add_parser(
+        "train", help="train a network; the run can be stopped and gone on with"
+    ).add_subparsers(dest="kind", required=True)
+    add_stylegan(kinds)
+    add_toon(kinds)
 
 
 def _add_corpus(commands: argparse._SubParsersAction) -> None:

@@ -80,7 +80,7 @@ def _trained(options: argparse.Namespace) -> int:
         options.preset, options.resolution, processes.size, r1_gamma=options.gamma, augment=augment, **changes
     )
     run = RunSettings(
-        options.steps, options.checkpoint_every, options.sheet_every, command=_command(sys.argv[1:])
+        options.steps, options.checkpoint_every, options.sheet_every, command=command_line(sys.argv[1:])
     )  # fmt: skip
     source = FolderPictures(options.data, settings.size)
     trainer = StyleGan2Trainer(settings, source, options.name or options.out.resolve().name, processes)
@@ -88,7 +88,7 @@ def _trained(options: argparse.Namespace) -> int:
     say(f"{trainer.describe()}; processes: {processes.size}, on {processes.device}", file=sys.stderr)
     if source.skipped:
         say(f"Left out: {named(source.skipped)}.", file=sys.stderr)
-    with closing(trainer), _bar(options.steps, trainer.main) as watch:
+    with closing(trainer), bar(options.steps, trainer.main) as watch:
         outcome = train(trainer, options.out, run, watch, options.resume)
     for note in trainer.notes:
         say(note, file=sys.stderr)
@@ -101,12 +101,13 @@ def _trained(options: argparse.Namespace) -> int:
     return WELL
 
 
-def _command(arguments: list[str]) -> str:
+def command_line(arguments: list[str]) -> str:
+    """How a person types it, for the metadata of what comes out."""
     return shlex.join(["python", "-m", "portrait_rig", *arguments])
 
 
 @contextmanager
-def _bar(total: int, main: bool) -> Iterator:
+def bar(total: int, main: bool) -> Iterator:
     """A `Watch` with a bar, which turns Ctrl-C into a stop between two steps; a second Ctrl-C stops at once."""
     asked = False
 
@@ -116,11 +117,11 @@ def _bar(total: int, main: bool) -> Iterator:
         signal.signal(signal.SIGINT, before)
 
     before = signal.signal(signal.SIGINT, ask)
-    with tqdm(total=total, file=sys.stderr, disable=None if main else True, unit="step") as bar:
+    with tqdm(total=total, file=sys.stderr, disable=None if main else True, unit="step") as shown:
 
         def watch(step: int, total: int, loss: float, preview: Preview | None) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+            shown.update(step - shown.n)
+            shown.set_postfix(loss=f"{loss:.3g}", refresh=False)
             if asked:
                 raise KeyboardInterrupt
 

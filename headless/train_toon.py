@@ -1,0 +1,91 @@
+"""The commands `train toon-regressor`, `toon-identity` and `toon-landmarks`: a toon corpus in, a small network out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ..core.errors import UserError
+from ..core.face.models import DEFAULT, load_face_model
+from ..core.networks.running import PRECISIONS
+from ..core.optimise import DONE
+from ..core.toon.corpus import Corpus
+from ..core.training.loop import RunSettings, train
+from ..core.training.supervised import Lesson, SupervisedSettings, SupervisedTrainer
+from .run import DONE as WELL
+from .run import FAILED, STOPPED
+from .train import bar, command_line
+
+DEFAULTS = SupervisedSettings()
+
+
+def add_toon(kinds: argparse._SubParsersAction) -> None:
+    """The arguments of the three commands."""
+    for kind, (about, lesson) in KINDS.items():
+        parser = kinds.add_parser(
+            kind,
+            help=about,
+            description=f"Trains {about}. Ctrl-C stops after the step at work; --resume goes on from there. A corpus "
+            "comes from `toon-corpus`; it may still grow while the training runs.",
+        )
+        parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="portraits to learn from")
+        parser.add_argument("--held-out", type=Path, metavar="DIR", help="corpus of people from seed 1,000,000 on: "
+                            "the file then says how good the network is")  # fmt: skip
+        parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for what the run writes")
+        parser.add_argument("--steps", type=int, default=DEFAULTS.steps, help="of the whole run (default: %(default)s)")
+        parser.add_argument("--stop", type=int, metavar="STEP", help="end here, as the first part of the whole run")
+        parser.add_argument("--resume", action="store_true", help="go on with the run in that folder, if there is one")
+        parser.add_argument("--batch", type=int, default=DEFAULTS.batch, help="pictures a step (default: %(default)s)")
+        parser.add_argument("--rate", type=float, default=DEFAULTS.rate, help="learning rate (default: %(default)s)")
+        parser.add_argument("--precision", choices=list(PRECISIONS), default=DEFAULTS.precision)
+        parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
+        parser.add_argument("--checkpoint-every", type=int, default=RunSettings.checkpoint_every, metavar="STEPS")
+        parser.add_argument("--sheet-every", type=int, default=RunSettings.sheet_every, metavar="STEPS")
+        parser.set_defaults(act=train_toon, lesson=lesson)
+
+
+def train_toon(options: argparse.Namespace) -> int:
+    """Runs it and says what happened; the exit status."""
+    try:
+        return _trained(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"Stopped. To go on: the same command with --resume. The run is in {options.out}.", file=sys.stderr)
+        return STOPPED
+
+
+def _trained(options: argparse.Namespace) -> int:
+    settings = SupervisedSettings(
+        steps=options.steps, batch=options.batch, rate=options.rate, precision=options.precision, seed=options.seed
+    )
+    run = RunSettings(
+        min(options.stop or options.steps, options.steps), options.checkpoint_every, options.sheet_every,
+        command=command_line(sys.argv[1:]),
+    )  # fmt: skip
+    held_out = None if options.held_out is None else Corpus(options.held_out)
+    trainer = SupervisedTrainer(settings, options.lesson(Corpus(options.corpus), held_out, settings))
+    print(trainer.describe(), file=sys.stderr)
+    with bar(run.steps, True) as watch:
+        outcome = train(trainer, options.out, run, watch, options.resume)
+    for note in trainer.notes:
+        print(note, file=sys.stderr)
+    if outcome.stopped != DONE:
+        raise UserError(f"The training stopped at step {outcome.steps}: {outcome.stopped}. Try a smaller --rate.")
+    print(outcome.product)
+    return WELL
+
+
+def _regressor(corpus: Corpus, held_out: Corpus | None, settings: SupervisedSettings) -> Lesson:
+    from ..core.training.toon_regressor import RegressorLesson
+
+    return RegressorLesson(corpus, load_face_model(DEFAULT), settings, held_out)
+
+
+KINDS: dict[str, tuple[str, Callable[[Corpus, Corpus | None, SupervisedSettings], Lesson]]] = {
+    "toon-regressor": ("the regressor from toon portraits to face parameters", _regressor),
+}
+"""Command -> what it trains, and how its lesson is made."""
