@@ -183,9 +183,7 @@ def of(source: Textures, name: str, layout: str | None) -> TextureGan:
 
 def packed(gan: TextureGan) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata that `save_safetensors` writes and `load_texture_gan` reads back."""
-    metadata = {"format": FORMAT, "version": str(VERSION), "name": gan.id.name}
-    if gan.layout:
-        metadata[FACE_MODEL] = gan.layout
+    metadata = label(gan.id.name, gan.layout)
     if isinstance(gan.source, StyleGanTextures):
         tensors, told = packed_generator(gan.source.generator)
         return tensors, {**told, **metadata}
@@ -196,6 +194,12 @@ def packed(gan: TextureGan) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors[START] = gan.source.start()[0]
         metadata[INIT] = json.dumps({"lod": gan.source.network.options.lod})
     return tensors, metadata
+
+
+def label(name: str, layout: str | None) -> dict[str, str]:
+    """What the metadata of a file says beside its weights."""
+    told = {"format": FORMAT, "version": str(VERSION), "name": name}
+    return {**told, FACE_MODEL: layout} if layout else told
 
 
 def _weights(source: Textures) -> dict[str, Tensor]:

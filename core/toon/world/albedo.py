@@ -1,8 +1,8 @@
 """How the people of the toon world are coloured, as a smooth function of standard normal values.
 
-A Gaussian copula: every coefficient keeps the distribution that `sampling` gives it, and the coefficients keep their
-correlations (by rank). What is discrete in the world, such as the colour of irises, becomes continuous, which a latent
-that is searched by gradients needs.
+A Gaussian copula: every coefficient keeps about the distribution that `sampling` gives it, and the coefficients keep
+their correlations (by rank). What is discrete in the world, such as the eight tones of skin, becomes continuous: a latent
+that is searched by gradients needs it so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from scipy.stats import norm
 from torch import Tensor
 
@@ -20,6 +21,9 @@ PEOPLE = 4000
 """Seeds 0 … 3,999 are looked at; about ten seconds."""
 TIE_SEED = 0
 """Of the order among people who have exactly the same value, such as no freckles."""
+LIMIT, STEP, SMOOTHING = 4.0, 0.05, 0.3
+"""Standard deviations: where the tables of quantiles end, between two entries, and of the Gaussian that smooths them,
+wide enough to close the gaps between the tones."""
 
 
 class AlbedoSpace:
@@ -32,7 +36,9 @@ class AlbedoSpace:
         ranks = np.lexsort((ties, values), axis=0).argsort(axis=0)
         normal = norm.ppf((ranks + 0.5) / len(values))
         self._mixing = torch.from_numpy(np.linalg.cholesky(np.corrcoef(normal.T)))
-        self._sorted = torch.from_numpy(np.sort(values, axis=0)).T.contiguous()
+        places = norm.cdf(np.arange(-LIMIT, LIMIT + STEP / 2, STEP))
+        table = gaussian_filter1d(np.quantile(values, places, axis=0), SMOOTHING / STEP, axis=0, mode="nearest")
+        self._table = torch.from_numpy(table)
 
     @classmethod
     def of_people(cls, names: Sequence[str], seeds: Iterable[int] = range(PEOPLE)) -> AlbedoSpace:
@@ -40,15 +46,14 @@ class AlbedoSpace:
         return cls(people_coefficients(names, seeds))
 
     def __len__(self) -> int:
-        return len(self._sorted)
+        return self._table.shape[1]
 
     def __call__(self, normal: Tensor) -> Tensor:
-        """The coefficients, in the type of `normal`; people far outside are as extreme as the most extreme of all."""
-        mixed = normal.double() @ self._mixing.T
-        place = torch.special.ndtr(mixed) * self._sorted.shape[1] - 0.5
-        place = place.clamp(0, self._sorted.shape[1] - 1)
-        below = place.floor().long().clamp(max=self._sorted.shape[1] - 2)
-        low, high = (self._sorted.gather(1, (below + step).T).T for step in (0, 1))
+        """The coefficients, in the type of `normal`; beyond LIMIT nobody becomes more extreme."""
+        last = len(self._table) - 1
+        place = ((normal.double() @ self._mixing.T + LIMIT) / STEP).clamp(0, last)
+        below = place.floor().long().clamp(max=last - 1)
+        low, high = (self._table.gather(0, below + step) for step in (0, 1))
         return torch.lerp(low, high, place - below).to(normal)
 
 
