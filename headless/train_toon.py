@@ -85,7 +85,14 @@ def _regressor(corpus: Corpus, held_out: Corpus | None, settings: SupervisedSett
     return RegressorLesson(corpus, load_face_model(DEFAULT), settings, held_out)
 
 
+def _identity(corpus: Corpus, held_out: Corpus | None, settings: SupervisedSettings) -> Lesson:
+    from ..core.training.toon_identity import IdentityLesson
+
+    return IdentityLesson(corpus, settings, held_out)
+
+
 KINDS: dict[str, tuple[str, Callable[[Corpus, Corpus | None, SupervisedSettings], Lesson]]] = {
     "toon-regressor": ("the regressor from toon portraits to face parameters", _regressor),
+    "toon-identity": ("the recogniser of toon people", _identity),
 }
 """Command -> what it trains, and how its lesson is made."""

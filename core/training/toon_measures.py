@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from ..face.model import FaceModel
+from ..methods.identity import IdentityNetwork
 from ..methods.regress import FaceRegressor
-from ..toon.corpus import Corpus
-from ..types import FaceParams
+from ..toon.corpus import BARE, Corpus
+from ..types import FaceParams, Landmarks
 from .toon_truth import corpus_params, projected
 
 AT_ONCE = 32
@@ -18,6 +19,9 @@ VARIES = 0.02
 CORRELATED = ("identity", "expression", "albedo", "light", "joints")
 THINNED = 10
 """Every so-manieth vertex of the face is enough to measure shapes."""
+STRANGERS, OWN = 0.999, 0.01
+"""Quantiles of the similarities of different people, and of pictures of one person, that a recogniser's thresholds
+keep: one pair of strangers in a thousand passes, one pair of pictures of one person in a hundred is missed."""
 
 
 @torch.no_grad()
@@ -44,6 +48,59 @@ def regressor_quality(regressor: FaceRegressor, corpus: Corpus, model: FaceModel
     places = [projected(face, params) for params in (told, true)]
     quality["points"] = (places[0] - places[1]).norm(dim=2).mean(1).median().item() / corpus.settings.size * 100
     return quality
+
+
+@torch.no_grad()
+def identity_quality(network: IdentityNetwork, corpus: Corpus) -> dict[str, float]:
+    """On the portraits of `corpus`, several of each person, cut by their true landmarks.
+
+    AUC: chance that two pictures of one person are more alike than two of different people. All: over all pairs;
+    dressed: none of the two is a bare head (they show another view, mood, light and outfit); bare and dressed: one of
+    each. Against all dressed pairs of different people also only those pairs of one person that show other hair, and
+    other glasses or hats. strangers at most, same at least: the similarities of STRANGERS and OWN.
+    """
+    size, landmarks = corpus.settings.size, corpus.truth("landmarks68")
+    person, bare = corpus.truth("person"), corpus.truth("kind") == BARE
+    found = []
+    for rows, pictures in zip(torch.arange(corpus.count).split(AT_ONCE), _pictures(corpus), strict=True):
+        marks = Landmarks(landmarks[rows], torch.ones(len(rows)), (size, size))
+        found.append(network.embed(network.crops(pictures, marks)))
+    alike = torch.cat(found) @ torch.cat(found).T
+    same = person[:, None] == person
+    pairs = torch.ones_like(same).triu(1)
+    dressed = pairs & ~bare[:, None] & ~bare
+    scenes = [corpus.settings.scene_of(number)[0] for number in range(corpus.count)]
+    hair = _differ([scene.hair.style for scene in scenes])
+    worn = _differ([(scene.glasses.shape, scene.hat.kind) for scene in scenes])
+    quality = {
+        "AUC": _auc(alike, same, pairs),
+        "AUC dressed": _auc(alike, same, dressed),
+        "AUC bare and dressed": _auc(alike, same, pairs & (bare[:, None] != bare)),
+        "AUC other hair": _auc(alike, same, dressed & (hair | ~same)),
+        "AUC other glasses or hat": _auc(alike, same, dressed & (worn | ~same)),
+    }
+    quality["strangers at most"] = torch.quantile(_some(alike[pairs & ~same]), STRANGERS).item()
+    quality["same at least"] = torch.quantile(_some(alike[pairs & same]), OWN).item()
+    return quality
+
+
+def _auc(alike: Tensor, same: Tensor, pairs: Tensor) -> float:
+    """Area under the curve of true by false positives: Mann and Whitney's U over all pairs; ties count half."""
+    own, strange = alike[pairs & same].double(), alike[pairs & ~same].double().sort().values
+    below, upto = (torch.searchsorted(strange, own, right=right) for right in (False, True))
+    return ((below + upto).double() / 2 / len(strange)).mean().item()
+
+
+def _differ(values: list[object]) -> Tensor:
+    """[N, N] bool: values i and j are not equal."""
+    names = sorted(set(values))
+    number = torch.tensor([names.index(value) for value in values])
+    return number[:, None] != number
+
+
+def _some(values: Tensor) -> Tensor:
+    """Evenly chosen ones, as many as `torch.quantile` takes."""
+    return values[:: max(len(values) // 1_000_000, 1)]
 
 
 def _pictures(corpus: Corpus) -> list[Tensor]:
