@@ -50,6 +50,8 @@ LUMA = (0.2126, 0.7152, 0.0722)
 """Share of red, green and blue in brightness. Source: ITU-R BT.709."""
 PROBES = tuple(filter(any, itertools.product((-1.0, 0.0, 1.0), repeat=3)))
 """Directions from a cube's middle to its faces, edges and corners, in which a light is read to turn it."""
+LEAST_TINT = 1e-8
+"""Of a colour of the light, so that its share is a number in the dark."""
 CLAMPED_COSINE = (1 / 4, 1 / 2, 5 / 32)
 """max(0, t) ≈ a + b · t + c · (3t² − 1). Source: Ramamoorthi & Hanrahan 2001, equation 8, in Legendre polynomials."""
 
@@ -141,6 +143,15 @@ def dominant_light(light: Tensor) -> tuple[Tensor, Tensor]:
     y, z, x = (light[:, 1:4] * light.new_tensor(DEEP3D_FACTORS)[1:4, None] @ light.new_tensor(LUMA)).unbind(-1)
     pull = torch.stack([x, y, z], dim=-1)
     return functional.normalize(pull, dim=-1), pull.norm(dim=-1) / CLAMPED_COSINE[1]
+
+
+def one_tint(light: Tensor) -> Tensor:
+    """The light [B, 9, 3] with the same tint from all sides, that of its mean over all directions.
+
+    Divided out of a photograph, a light whose tint changes over the face turns shadows and hair blue or purple.
+    """
+    tint = light[:, :1].clamp_min(LEAST_TINT)
+    return light.mean(2, keepdim=True) * tint / tint.mean(2, keepdim=True)
 
 
 def rotated_light(light: Tensor, rotation: Tensor) -> Tensor:

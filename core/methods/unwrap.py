@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from ..errors import UserError
 from ..face.camera import place, project
-from ..face.light import shade
+from ..face.edit import lit
+from ..face.light import one_tint, shade
 from ..face.model import FaceModel
 from ..face.normals import vertex_normals
 from ..face.raster import Fragments, interpolate, rasterise
@@ -106,8 +107,8 @@ def unwrap(
 ) -> Unwrapped:
     """What `pictures` [B, 3, H, W] RGB 0…1 show of the faces fitted to them.
 
-    params: of B frames; to de-light, their light should have one tint (`fit.light_solver.one_tint`). mask: [B or 1, 1,
-    H, W] 0…1, where the pictures may be used. pulse: is called every few tenths of a second and raises to cancel.
+    params: of B frames. mask: [B or 1, 1, H, W] 0…1, where the pictures may be used. pulse: is called every few tenths
+    of a second and raises to cancel. Light is divided out with the same tint from all sides, see `wearing`.
     UserError where batches or sizes do not go together.
     """
     params = _checked(pictures, model.check(params), mask)
@@ -129,6 +130,15 @@ def unwrap(
     return Unwrapped(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
+def wearing(params: FaceParams, unwrapped: Unwrapped, settings: UnwrapSettings) -> FaceParams:
+    """`params` with the texture and under the light that makes renders look like the photograph.
+
+    That is the light that was divided out, or an even one where none was.
+    """
+    worn = replace(params, texture=unwrapped.texture)
+    return replace(worn, light=one_tint(worn.light)) if settings.delight else lit(worn, 0.0, 0.0, 0.0, 1.0)
+
+
 def _checked(pictures: Tensor, params: FaceParams, mask: Tensor | None) -> FaceParams:
     """The parameters with a frame for every picture, their camera in its pixels."""
     if pictures.dim() != 4 or pictures.shape[1] != 3 or not len(pictures):
@@ -148,7 +158,7 @@ def _checked(pictures: Tensor, params: FaceParams, mask: Tensor | None) -> FaceP
             f"A mask for these pictures needs the shape [{frames} or 1, 1, {size[0]}, {size[1]}]; "
             f"got {list(mask.shape)}."
         )
-    params = replace(params, camera=params.camera.resized(size))
+    params = replace(params, camera=params.camera.resized(size), light=one_tint(params.light))
     return params if len(params) == frames else params.map(lambda t: t.expand(frames, *t.shape[1:]))
 
 

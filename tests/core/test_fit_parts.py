@@ -11,7 +11,7 @@ from portrait_rig.core.face.model import Group
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.methods.fit.frames import fill, in_turn, join, smooth
 from portrait_rig.core.methods.fit.gauss_newton import FIRST_DAMPING, GaussNewton, Prior, robust
-from portrait_rig.core.methods.fit.light_solver import one_tint, solve_light, solve_tone
+from portrait_rig.core.methods.fit.light_solver import solve_light, solve_tone
 from portrait_rig.core.methods.fit.pose import closed_form_pose
 from portrait_rig.core.methods.fit.priors import fitted_expressions, fitted_joints, landmark_priors
 from portrait_rig.core.optimise import LoopSettings, run
@@ -227,13 +227,3 @@ def test_normal_expressions_have_no_slope():
 
     prior = _of(Group.numbered("expression", 3), Prior(ridge=0.5, slope=4.0))
     assert prior == Prior(ridge=1.0, low=-3.0, high=3.0)
-
-
-def test_one_tint_keeps_brightness_and_colour_of_the_mean():
-    light = torch.rand(2, 9, 3, generator=torch.Generator().manual_seed(0))
-    single = one_tint(light)
-    torch.testing.assert_close(single.mean(2), light.mean(2))
-    torch.testing.assert_close(single[:, 0], light[:, 0])
-    ratio = single / single.mean(2, keepdim=True)
-    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
-    assert torch.isfinite(one_tint(torch.zeros(1, 9, 3))).all()

@@ -20,6 +20,7 @@ from portrait_rig.core.face.light import (
     light_from_direction,
     light_to_deca,
     light_to_deep3d,
+    one_tint,
     phong,
     point_shading,
     sh_basis,
@@ -155,3 +156,13 @@ def test_deca_lights_by_hand():
     lights = torch.tensor([[[0, 0, 4.0, 1, 2, 3], [0, 0, -4.0, 1, 1, 1]]])
     assert point_shading(lights, normals, positions).tolist() == [[[0, 0.5, 1]]]  # the light behind counts negative
     assert direction_shading(lights, normals).tolist() == [[[0.5, 1, 1.5]]]  # here it does not
+
+
+def test_one_tint_keeps_brightness_and_colour_of_the_mean():
+    light = torch.rand(2, 9, 3, generator=torch.Generator().manual_seed(0))
+    single = one_tint(light)
+    torch.testing.assert_close(single.mean(2), light.mean(2))
+    torch.testing.assert_close(single[:, 0], light[:, 0])
+    ratio = single / single.mean(2, keepdim=True)
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
+    assert torch.isfinite(one_tint(torch.zeros(1, 9, 3))).all()
