@@ -19,6 +19,9 @@ from .alignment import _to_centres
 
 NETWORK_TOLERANCE = 2e-5
 """The authors' own float32 noise reaches 5e-6 of the largest value (`float64_gap`)."""
+CROP_TOLERANCE = 1e-4
+"""Of the warped picture and what follows from it: the authors' own float32 noise is 1.2e-5, and reaches us from their
+matrix and from kornia's sampling. Measured: 1.3e-5."""
 CONTENT = ("layer2.0.bn1", "layer3.0.bn1", "layer4.0.bn1", "bn2")
 
 
@@ -53,8 +56,8 @@ def check_recognition(case: Case) -> Iterable[Comparison]:
     with torch.no_grad():
         feature = functional.normalize(_network(case, side)(2 * aligned - 1))
     yield Comparison("matrix", _to_centres(crop.matrices)[:, :2], case.expected["matrix"])
-    yield Comparison("crop", aligned, case.expected["crop"], 1e-4)
-    yield Comparison("feature", feature, case.expected["feature"], 1e-4)
+    yield Comparison("crop", aligned, case.expected["crop"], CROP_TOLERANCE)
+    yield Comparison("feature", feature, case.expected["feature"], CROP_TOLERANCE)
 
 
 def _network(case: Case, side: int) -> IResNet:
