@@ -61,7 +61,9 @@ class SceneOptions:
 
 
 class SceneGenerator(nn.Module):
-    """A scene's row [B, S] -> w -> picture [B, 3, H, W] in −1…1."""
+    """A scene's row [B, S] -> w -> picture [B, 3, H, W] in −1…1. centre: [w_dim], a mean of w, for trainings that
+    follow it.
+    """
 
     def __init__(self, options: SceneOptions) -> None:
         super().__init__()
@@ -70,14 +72,18 @@ class SceneGenerator(nn.Module):
         self.fc1 = FullyConnected(options.hidden, options.hidden, "lrelu")
         self.fc2 = FullyConnected(options.hidden, options.latent)
         self.synthesis = Synthesis(synthesis_options(options.channels, options.latent, options.figures))
+        self.register_buffer("centre", torch.zeros(options.latent))
 
     def encode(self, rows: Tensor) -> Tensor:
         """[B, w_dim]."""
         return self.fc2(self.fc1(self.fc0(rows)))
 
     def forward(self, rows: Tensor, precision: torch.dtype | None = None) -> Tensor:
-        ws = self.encode(rows)[:, None].expand(-1, self.synthesis.options.num_ws, -1)
-        return self.synthesis(ws, "none", precision=precision)
+        return self.drawn(self.encode(rows), precision)
+
+    def drawn(self, w: Tensor, precision: torch.dtype | None = None) -> Tensor:
+        """The picture of one code [B, w_dim] in all layers."""
+        return self.synthesis(w[:, None].expand(-1, self.synthesis.options.num_ws, -1), "none", precision=precision)
 
 
 class SceneLesson:
@@ -110,11 +116,14 @@ class SceneLesson:
 
     def losses(self, network: nn.Module, step: int, run: Callable[..., Any]) -> dict[str, Tensor]:
         device = next(network.parameters()).device
-        chosen = self._order.at(step)  # which may find a grown corpus
-        rows = self._rows[chosen]
-        scenes, target, weight = (part.to(device) for part in self.batch(rows))
+        scenes, target, weight = (part.to(device) for part in self.batch_of(step))
         drawn = network(scenes, usable_precision(self._precision, device))
         return reconstruction(drawn, target, weight)
+
+    def batch_of(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What `batch` gives for the rows of a step."""
+        chosen = self._order.at(step)  # which may find a grown corpus
+        return self.batch(self._rows[chosen])
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scenes [B, S], pictures [B, 3, H, W] −1…1 and weights of their pixels [B, 1, H, W], on the CPU."""
@@ -142,8 +151,7 @@ class SceneLesson:
         return (grid.reshape(3, grid.shape[1] * grid.shape[2], -1) / 2 + 0.5).clamp(0, 1)
 
     def packed(self, network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-        head = {"format": FORMAT, "version": str(VERSION), "options": json.dumps(asdict(self.options))}
-        return dict(network.state_dict()), head
+        return packed_scenes(network)
 
     def _reload(self) -> int:
         """Counts the dressed pictures that there are by now."""
@@ -151,6 +159,12 @@ class SceneLesson:
         self._scenes, self._landmarks = self.corpus.truth("scene"), self.corpus.truth("landmarks68")
         self._rows = (self.corpus.truth("kind") != BARE).nonzero().squeeze(1)
         return len(self._rows)
+
+
+def packed_scenes(network: SceneGenerator) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a scene generator's file."""
+    head = {"format": FORMAT, "version": str(VERSION), "options": json.dumps(asdict(network.options))}
+    return dict(network.state_dict()), head
 
 
 def load_scene_generator(path: Path) -> SceneGenerator:

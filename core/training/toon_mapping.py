@@ -1,0 +1,132 @@
+"""The last of the toon generator's trainings: z to w.
+
+A scene generator draws from scenes. A mapping network learns to go from z straight to the w that the scene of z has
+(`core.toon.world.draws`): z ~ N(0, I) then gives people as the toon world has them, and the product is a StyleGAN2 like
+any other. Nothing is rendered, so scenes are made as fast as they are used up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..networks.generator import Generator, packed
+from ..networks.layers import Mapping as MappingNetwork
+from ..networks.layers import MappingOptions
+from ..networks.stylegan2 import StyleGan2, StyleGan2Options
+from ..toon.world.draws import latent_size
+from ..toon.world.sampling import scene_of_latent
+from ..toon.world.vector import scene_vector
+from .images import mixed_seed
+from .supervised import Rows, SupervisedSettings, generator
+from .toon_regression import SceneGenerator, load_scene_generator
+
+LAYERS, WIDTH = 4, 512
+"""Of the mapping network; two layers cannot tell a choice among many possibilities from its runners-up."""
+POOL, PASSES = 16_384, 3
+"""Scenes made at once, and how often they are used: making one takes as long as twenty in a step."""
+WEIGHTS, POOLS, MEAN = range(3)
+"""What chance is for: the second number of its seed."""
+SHOWN = 32
+"""Pictures on a sheet."""
+
+
+class MappingLesson:
+    """The `Lesson` of the mapping network."""
+
+    product = "generator"
+
+    def __init__(self, scenes: Path, settings: SupervisedSettings, name: str, pool: int = POOL) -> None:
+        """scenes: the file of a scene generator. name: of the generator that comes of it."""
+        self.teacher = load_scene_generator(scenes)
+        self.name, self.fingerprint = name, scenes.name
+        self.about = f"z and w of the scenes of '{scenes.name}'"
+        options = self.teacher.options
+        self.options = MappingOptions(latent_size(), 0, options.latent, LAYERS, layer_features=WIDTH)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mixed_seed(settings.seed, WEIGHTS))
+            self.network = MappingNetwork(self.options, None)
+        self._pool, self._seed, self._made = pool, settings.seed, -1
+        self._z, self._w = torch.zeros(0), torch.zeros(0)
+        self._passes = 0
+        self._order = Rows(self._refilled, settings.batch, settings.seed)
+        self._styles, self._spread = _style_space(self.teacher)
+
+    def losses(self, network: nn.Module, step: int, run: Callable[..., Any]) -> dict[str, Tensor]:
+        """Squared error of all styles, in units of each layer's own variance."""
+        rows = self._order.at(step)
+        device = next(network.parameters()).device
+        missed = (network(self._z[rows].to(device)) - self._w[rows].to(device)) @ self._styles.to(device)
+        return {"styles": (missed / self._spread.to(device)).square().mean()}
+
+    def progress(self) -> dict[str, Any]:
+        return {**self._order.progress(), "passes": self._passes}
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        self._passes = int(progress["passes"])
+        self._fill((self._passes - 1) // PASSES)
+        self._order.go_on(progress)
+
+    def sheet(self, network: nn.Module) -> Tensor:
+        """Pictures of the scenes of some z, and below each row those of the same z through the mapping network."""
+        z = torch.randn(SHOWN, self.options.z_dim, generator=generator(self._seed, MEAN))
+        device = next(network.parameters()).device
+        both = torch.stack(
+            [self._taught(z).to(device).unflatten(0, (4, -1)), network(z.to(device)).unflatten(0, (4, -1))], 1
+        )
+        pictures = torch.cat([self.teacher.to(device).drawn(part) for part in both.flatten(0, 2).split(8)]).cpu()
+        height, width = pictures.shape[2:]
+        grid = pictures.reshape(8, -1, 3, height, width).permute(2, 0, 3, 1, 4)
+        return (grid.reshape(3, 8 * height, -1) / 2 + 0.5).clamp(0, 1)
+
+    def packed(self, network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """A whole generator, its mean code that of a pool of z."""
+        return packed(Generator.of(self.generator(network), self.name))
+
+    def generator(self, network: nn.Module) -> StyleGan2:
+        """The mapping network and the teacher's synthesis as one."""
+        made = self.teacher.synthesis.options
+        whole = StyleGan2(
+            StyleGan2Options(
+                made.channels, self.options, start=made.start, num_fp16_res=made.num_fp16_res, use_noise=False
+            )
+        )
+        whole.synthesis.load_state_dict(self.teacher.synthesis.state_dict())
+        whole.mapping.load_state_dict({**network.state_dict(), "w_avg": whole.mapping.w_avg})
+        with torch.no_grad():
+            z = torch.randn(4096, self.options.z_dim, generator=generator(self._seed, MEAN))
+            whole.mapping.w_avg.copy_(whole.mapping.features(z).mean(0))
+        return whole.eval().requires_grad_(False)
+
+    def _refilled(self) -> int:
+        """A pool of new scenes after every `PASSES` passes; how many there are."""
+        self._fill(self._passes // PASSES)
+        self._passes += 1
+        return self._pool
+
+    def _fill(self, number: int) -> None:
+        if number == self._made:
+            return
+        random = generator(self._seed, POOLS, number)
+        self._z = torch.randn(self._pool, self.options.z_dim, generator=random)
+        self._w, self._made = self._taught(self._z), number
+
+    @torch.no_grad()
+    def _taught(self, z: Tensor) -> Tensor:
+        rows = torch.tensor(
+            [scene_vector(scene_of_latent(one), figure=self.teacher.options.figures) for one in z.numpy()]
+        )
+        self.teacher.cpu()
+        return self.teacher.encode(rows)
+
+
+@torch.no_grad()
+def _style_space(teacher: SceneGenerator) -> tuple[Tensor, Tensor]:
+    """[w_dim, S] from codes to all styles, and [S] the deviation of each one's layer over N(0, I) codes."""
+    weights = teacher.synthesis.style_weights()
+    spread = torch.cat([weight.square().sum(1).mean().sqrt().expand(len(weight)) for weight in weights])
+    return torch.cat(weights).t().contiguous(), spread
