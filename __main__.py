@@ -62,6 +62,7 @@ def _nodes(options: argparse.Namespace) -> int:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     from .headless.train import add_stylegan
+    from .headless.train_texture import add_texture
     from .headless.train_toon import add_toon
 
     kinds = commands.add_parser(
@@ -69,6 +70,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     ).add_subparsers(dest="kind", required=True)
     add_stylegan(kinds)
     add_toon(kinds)
+    add_texture(kinds)
 
 
 def _add_corpus(commands: argparse._SubParsersAction) -> None:

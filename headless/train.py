@@ -6,7 +6,7 @@ import argparse
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from ..core.training.augment import MODES, AugmentSettings
 from ..core.training.images import FolderPictures, named
 from ..core.training.loop import RunSettings, train
 from ..core.training.stylegan2 import StyleGan2Trainer
-from ..core.training.stylegan2_settings import AUTO, PRESETS, settings_for
-from ..core.training.team import team
+from ..core.training.stylegan2_settings import AUTO, PRESETS, StyleGan2Settings, settings_for
+from ..core.training.team import Team, team
 from .run import DONE as WELL
 from .run import FAILED, STOPPED
 
@@ -37,9 +37,15 @@ def add_stylegan(kinds: argparse._SubParsersAction) -> None:
         "On several GPUs or machines: accelerate launch -m portrait_rig train stylegan …",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of pictures, of any size")
+    parser.add_argument("--portrait", action="store_true", default=None, help="pictures half as wide as high")
+    add_run_options(parser)
+    parser.set_defaults(act=train_stylegan)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What every StyleGAN2 training is told, whatever it draws."""
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for everything the run writes")
     parser.add_argument("--resolution", type=int, required=True, help="height in pixels, a power of two")
-    parser.add_argument("--portrait", action="store_true", default=None, help="pictures half as wide as high")
     parser.add_argument("--steps", type=int, default=RunSettings.steps, help="of the whole run (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder, if there is one")
     parser.add_argument("--preset", choices=[AUTO, *PRESETS], default=AUTO, help="(default: %(default)s)")
@@ -57,13 +63,19 @@ def add_stylegan(kinds: argparse._SubParsersAction) -> None:
     parser.add_argument("--checkpoint-every", type=int, default=RunSettings.checkpoint_every, metavar="STEPS")
     parser.add_argument("--sheet-every", type=int, default=RunSettings.sheet_every, metavar="STEPS")
     parser.add_argument("--name", help="of the generator (default: that of the run's folder)")
-    parser.set_defaults(act=train_stylegan)
 
 
 def train_stylegan(options: argparse.Namespace) -> int:
     """Runs it and says what happened; the exit status."""
+    return train_generator(options, lambda settings, processes: _trainer(options, settings, processes))
+
+
+def train_generator(
+    options: argparse.Namespace, make: Callable[[StyleGan2Settings, Team], StyleGan2Trainer]
+) -> int:
+    """Runs the trainer that `make` gives for the options' settings and says what happened; the exit status."""
     try:
-        return _trained(options)
+        return _trained(options, make)
     except UserError as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -72,22 +84,31 @@ def train_stylegan(options: argparse.Namespace) -> int:
         return STOPPED
 
 
-def _trained(options: argparse.Namespace) -> int:
+def _trainer(options: argparse.Namespace, settings: StyleGan2Settings, processes: Team) -> StyleGan2Trainer:
+    source = FolderPictures(options.data, settings.size)
+    return StyleGan2Trainer(settings, source, run_name(options), processes)
+
+
+def run_name(options: argparse.Namespace) -> str:
+    """Of what is trained: the one that was given, or that of the run's folder."""
+    return options.name or options.out.resolve().name
+
+
+def _trained(options: argparse.Namespace, make: Callable[[StyleGan2Settings, Team], StyleGan2Trainer]) -> int:
     processes = team()
     augment = AugmentSettings(options.augment, options.probability)
-    changes = {name: getattr(options, name) for name in KEPT}
+    changes = {name: getattr(options, name, None) for name in KEPT}
     settings = settings_for(
         options.preset, options.resolution, processes.size, r1_gamma=options.gamma, augment=augment, **changes
     )
     run = RunSettings(
         options.steps, options.checkpoint_every, options.sheet_every, command=command_line(sys.argv[1:])
     )  # fmt: skip
-    source = FolderPictures(options.data, settings.size)
-    trainer = StyleGan2Trainer(settings, source, options.name or options.out.resolve().name, processes)
+    trainer = make(settings, processes)
     say = print if trainer.main else lambda *_, **__: None
     say(f"{trainer.describe()}; processes: {processes.size}, on {processes.device}", file=sys.stderr)
-    if source.skipped:
-        say(f"Left out: {named(source.skipped)}.", file=sys.stderr)
+    if trainer.source.skipped:
+        say(f"Left out: {named(trainer.source.skipped)}.", file=sys.stderr)
     with closing(trainer), bar(options.steps, trainer.main) as watch:
         outcome = train(trainer, options.out, run, watch, options.resume)
     for note in trainer.notes:

@@ -33,23 +33,41 @@ def add_toon(kinds: argparse._SubParsersAction) -> None:
         parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="portraits to learn from")
         parser.add_argument("--held-out", type=Path, metavar="DIR", help="corpus of people from seed 1,000,000 on: "
                             "the file then says how good the network is")  # fmt: skip
-        parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for what the run writes")
-        parser.add_argument("--steps", type=int, default=DEFAULTS.steps, help="of the whole run (default: %(default)s)")
-        parser.add_argument("--stop", type=int, metavar="STEP", help="end here, as the first part of the whole run")
-        parser.add_argument("--resume", action="store_true", help="go on with the run in that folder, if there is one")
-        parser.add_argument("--batch", type=int, default=DEFAULTS.batch, help="pictures a step (default: %(default)s)")
-        parser.add_argument("--rate", type=float, default=DEFAULTS.rate, help="learning rate (default: %(default)s)")
-        parser.add_argument("--precision", choices=list(PRECISIONS), default=DEFAULTS.precision)
-        parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
-        parser.add_argument("--checkpoint-every", type=int, default=RunSettings.checkpoint_every, metavar="STEPS")
-        parser.add_argument("--sheet-every", type=int, default=RunSettings.sheet_every, metavar="STEPS")
+        add_run_options(parser)
         parser.set_defaults(act=train_toon, lesson=lesson)
+
+
+def add_run_options(parser: argparse.ArgumentParser, defaults: SupervisedSettings = DEFAULTS) -> None:
+    """What every training by a lesson is told."""
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for what the run writes")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="of the whole run (default: %(default)s)")
+    parser.add_argument("--stop", type=int, metavar="STEP", help="end here, as the first part of the whole run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder, if there is one")
+    parser.add_argument("--batch", type=int, default=defaults.batch, help="pictures a step (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=defaults.rate, help="learning rate (default: %(default)s)")
+    parser.add_argument("--precision", choices=list(PRECISIONS), default=defaults.precision)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--checkpoint-every", type=int, default=RunSettings.checkpoint_every, metavar="STEPS")
+    parser.add_argument("--sheet-every", type=int, default=RunSettings.sheet_every, metavar="STEPS")
 
 
 def train_toon(options: argparse.Namespace) -> int:
     """Runs it and says what happened; the exit status."""
+    settings = SupervisedSettings(
+        steps=options.steps, batch=options.batch, rate=options.rate, precision=options.precision, seed=options.seed
+    )
+
+    def lesson() -> Lesson:
+        held_out = None if options.held_out is None else Corpus(options.held_out)
+        return options.lesson(Corpus(options.corpus), held_out, settings)
+
+    return teach(lesson, settings, options)
+
+
+def teach(lesson: Callable[[], Lesson], settings: SupervisedSettings, options: argparse.Namespace) -> int:
+    """Trains by the lesson that is made, says what happened; the exit status."""
     try:
-        return _trained(options)
+        return _taught(lesson(), settings, options)
     except UserError as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -58,16 +76,12 @@ def train_toon(options: argparse.Namespace) -> int:
         return STOPPED
 
 
-def _trained(options: argparse.Namespace) -> int:
-    settings = SupervisedSettings(
-        steps=options.steps, batch=options.batch, rate=options.rate, precision=options.precision, seed=options.seed
-    )
+def _taught(lesson: Lesson, settings: SupervisedSettings, options: argparse.Namespace) -> int:
     run = RunSettings(
         min(options.stop or options.steps, options.steps), options.checkpoint_every, options.sheet_every,
         command=command_line(sys.argv[1:]),
     )  # fmt: skip
-    held_out = None if options.held_out is None else Corpus(options.held_out)
-    trainer = SupervisedTrainer(settings, options.lesson(Corpus(options.corpus), held_out, settings))
+    trainer = SupervisedTrainer(settings, lesson)
     print(trainer.describe(), file=sys.stderr)
     with bar(run.steps, True) as watch:
         outcome = train(trainer, options.out, run, watch, options.resume)

@@ -24,6 +24,8 @@ from .images import files_in, fitted
 
 Finder = Callable[[Tensor], list[list[Face]]]
 """Pictures [B, 3, H, W] RGB 0…1 -> for each its faces with 68 or 478 points."""
+MAPS = "maps"
+"""Name of the folder of maps in the folder of a run."""
 LONGEST_SIDE = 1024
 """Larger portraits are shrunk: a fit looks at 256 pixels of a face, a map of 512 texels needs no more than this."""
 
