@@ -7,7 +7,7 @@ models/losses.py) and GANFit (Gecer et al. 2019, sections 3.3.1 and 3.3.2).
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..checkpoints import Checkpoint, read, save_safetensors
+from ..checkpoints import Checkpoint, read
 from ..errors import UserError
 from ..face import alignment
 from ..face.crop import take
@@ -27,10 +27,13 @@ from ..types import Landmarks, common_batch
 DEFAULT = Path(__file__).resolve().parents[2] / "weights" / "toon_identity.safetensors"
 """The embedded recogniser of toon heads, free to use; no good for photographs."""
 FORMAT, VERSION = "portrait_rig.identity_network", "1"
+"""Metadata of our own files, under `format` and `version`."""
 DIFFERENT, SAME = "different_below", "same_from"
-"""Metadata keys of `Thresholds`, as decimal text."""
+"""Their metadata keys of `Thresholds`, as decimal text."""
 VERDICTS = ("different", "uncertain", "same")
 """What a similarity below, between and from the thresholds means."""
+NO_FACE = "no face"
+"""The verdict on a pair in which one picture shows none."""
 LANDMARK = "features.running_mean"
 """A key that every iresnet has once: what stands before it is the prefix of the network in its file."""
 UNDERSTOOD = (
@@ -86,8 +89,18 @@ class IdentityNetwork:
         """
         return take(pictures, alignment.arcface(landmarks, self.side))
 
+    def resized(self, crops: Tensor) -> Tensor:
+        """ArcFace crops [B, 3, S, S] of any side -> [B, 3, side, side]. UserError where they are not square."""
+        if crops.shape[2] != crops.shape[3]:
+            raise UserError(
+                f"Pictures of {crops.shape[3]} × {crops.shape[2]} pixels are no face crops, which are square. Connect "
+                "their landmarks, or cut the faces with Align Face (ArcFace)."
+            )
+        size = (self.side, self.side)
+        return functional.interpolate(crops, size, mode="bilinear", antialias=True).clamp(0, 1)
+
     def embed(self, crops: Tensor) -> Tensor:
-        """[B, 3, side, side] RGB 0…1 -> [B, D] of length 1, differentiable."""
+        """[B, 3, side, side] RGB 0…1 -> [B, D] of length 1, on the network's device; differentiable."""
         return functional.normalize(torch.cat([self.network(part) for part in self._parts(crops)]))
 
     def maps(self, crops: Tensor) -> tuple[Tensor, ...]:
@@ -120,13 +133,57 @@ class IdentityNetwork:
         return self.network.fc.weight
 
     def _parts(self, crops: Tensor) -> list[Tensor]:
-        """The network's inputs, a few at a time."""
+        """The network's inputs where it is, a few at a time."""
         if crops.dim() != 4 or crops.shape[1:] != (3, self.side, self.side):
             raise UserError(
                 f"The recogniser '{self.name}' looks at crops [B, 3, {self.side}, {self.side}]; got "
                 f"{list(crops.shape)}. Cut the face with the ArcFace alignment at that size."
             )
-        return list((crops.to(self._like.dtype) * 2 - 1).split(AT_ONCE))
+        return list((crops.to(self._like) * 2 - 1).split(AT_ONCE))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """B pairs of faces. similarities: [B] cosines −1…1, NaN where a picture shows no face. verdicts: one a pair.
+
+    crops: two times [B or 1, 3, side, side], what the recogniser saw of the first and of the second pictures.
+    """
+
+    similarities: Tensor
+    verdicts: list[str]
+    crops: tuple[Tensor, Tensor]
+
+
+def compare(
+    network: IdentityNetwork,
+    pictures: tuple[Tensor, Tensor],
+    landmarks: tuple[Landmarks | None, Landmarks | None],
+    watch: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Two batches of pictures [B or 1, 3, H, W] RGB 0…1, pair by pair.
+
+    landmarks: of each batch, B or 1 frames; None where its pictures are ArcFace crops already, of any size. watch: is
+    told how many of all faces are done. No gradient flows.
+    """
+    batches = [len(p) if marks is None else common_batch(pictures=len(p), landmarks=len(marks))
+               for p, marks in zip(pictures, landmarks, strict=True)]  # fmt: skip
+    pairs = common_batch(first_faces=batches[0], second_faces=batches[1])
+    crops, embeddings, done = [], [], 0
+    with torch.no_grad():
+        for batch, marks in zip(pictures, landmarks, strict=True):
+            crops.append(network.resized(batch) if marks is None else network.crops(batch, marks))
+            parts = []
+            for part in crops[-1].split(AT_ONCE):
+                parts.append(network.embed(part))
+                done += len(part)
+                if watch is not None:
+                    watch(done, sum(batches))
+            embeddings.append(torch.cat(parts).cpu())
+    found = torch.stack([torch.ones(pairs, dtype=torch.bool) if m is None else m.found.cpu().expand(pairs)
+                         for m in landmarks]).all(0)  # fmt: skip
+    similarities = similarity(*embeddings).where(found, torch.nan)
+    verdicts = [network.thresholds.verdict(v) if v == v else NO_FACE for v in similarities.tolist()]
+    return Comparison(similarities, verdicts, (crops[0], crops[1]))
 
 
 def similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -160,14 +217,6 @@ def load_identity_network(path: str | Path = DEFAULT) -> IdentityNetwork:
     thresholds = _thresholds(metadata, path.name)
     found = fingerprint(network.state_dict())
     return IdentityNetwork(path.stem, found, network, thresholds or PUBLISHED, measured=thresholds is not None)
-
-
-def save_identity_network(
-    path: Path, network: IResNet, thresholds: Thresholds, about: Mapping[str, str] | None = None
-) -> None:
-    """Writes a recogniser as a .safetensors file with thresholds measured for it; about: more metadata, as text."""
-    metadata = {DIFFERENT: str(thresholds.different), SAME: str(thresholds.same)}
-    save_safetensors(path, network.state_dict(), {**(about or {}), "format": FORMAT, "version": VERSION, **metadata})
 
 
 def _tensors(checkpoint: Checkpoint) -> Mapping[str, Tensor]:

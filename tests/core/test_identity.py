@@ -70,7 +70,8 @@ def test_an_onnx_file(tmp_path):
 def test_a_file_of_ours_keeps_its_thresholds(tmp_path):
     network = onnx_bytes.random_iresnet()
     path = tmp_path / "toon_identity.safetensors"
-    identity.save_identity_network(path, network, Thresholds(0.31, 0.52), {"people": "4000"})
+    notes = {"format": identity.FORMAT, "version": identity.VERSION, "people": "4000"}
+    save_safetensors(path, network.state_dict(), {**notes, identity.DIFFERENT: "0.31", identity.SAME: "0.52"})
     found = load_identity_network(path)
     assert (found.thresholds, found.measured) == (Thresholds(0.31, 0.52), True)
     assert "different below 0.31, same from 0.52 (measured with it)" in found.describe()
@@ -208,6 +209,55 @@ def test_verdicts_at_and_around_the_thresholds(value, verdict):
 def test_a_single_threshold_leaves_nothing_uncertain():
     both = Thresholds(0.4, 0.4)
     assert [both.verdict(value) for value in (0.39, 0.4)] == ["different", "same"]
+
+
+# Comparing
+
+
+def test_the_same_picture_is_the_same_person_and_another_is_less_so(network):
+    twice = pictures(2)
+    found = identity.compare(network, (twice, twice[:1]), (marks(), marks()))
+    assert found.similarities[0] == pytest.approx(1.0, abs=1e-6)
+    assert found.similarities[1] < 1
+    assert found.verdicts[0] == "same"
+    assert [len(crops) for crops in found.crops] == [2, 1]
+
+
+def test_pairs_without_a_face_have_no_similarity(network):
+    points = torch.cat([FIVE, torch.full_like(FIVE, torch.nan)])
+    found = identity.compare(network, (pictures(), pictures()), (marks(points), marks()))
+    assert found.similarities.isnan().tolist() == [False, True]
+    assert found.verdicts == ["same", identity.NO_FACE]
+
+
+def test_crops_without_landmarks_are_taken_whole(network):
+    crops = network.crops(pictures(), marks())
+    found = identity.compare(network, (crops, pictures()), (None, marks()))
+    assert torch.equal(found.crops[0], crops)
+    assert found.similarities[0] == pytest.approx(1.0, abs=1e-6)
+    with pytest.raises(UserError, match="Pictures of 140 × 150 pixels are no face crops"):
+        identity.compare(network, (pictures(), pictures()), (None, marks()))
+
+
+@pytest.mark.parametrize("side", [96, 16])
+def test_crops_of_another_size_are_resized_about_their_middle(network, side):
+    def ramp(side: int) -> Tensor:
+        return ((torch.arange(side) + 0.5) / side).expand(1, 3, side, side)
+
+    difference = network.resized(ramp(side)) - ramp(SIDE)
+    assert difference[..., 2:-2].abs().max() < 1e-5  # measured: 1e-7; at the edge the ramp ends
+
+
+def test_comparing_tells_how_far_it_is_and_can_be_stopped(network, monkeypatch):
+    monkeypatch.setattr(identity, "AT_ONCE", 2)
+    told = []
+    identity.compare(network, (pictures(3), pictures()), (marks(), marks()), lambda *state: told.append(state))
+    assert told == [(2, 4), (3, 4), (4, 4)]
+
+
+def test_numbers_of_faces_that_do_not_go_together_are_refused(network):
+    with pytest.raises(UserError, match="first faces: 2, second faces: 3"):
+        identity.compare(network, (pictures(2), pictures(3)), (marks(), marks()))
 
 
 def _crops(count: int = 1) -> Tensor:
