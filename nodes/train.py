@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
+from pathlib import Path
 
 from torch import Tensor
 
@@ -209,11 +210,7 @@ class TrainStyleGan(io.ComfyNode):
         """A folder whose pictures changed is looked at anew."""
         if not folder:
             return None
-        digest = hashlib.sha256()
-        for path in files_in(host.input_folder(folder)):
-            state = path.stat()
-            digest.update(f"{path}\n{state.st_size}\n{state.st_mtime}\n".encode())
-        return digest.hexdigest()
+        return folder_state(folder)
 
     @classmethod
     def execute(
@@ -240,9 +237,7 @@ class TrainStyleGan(io.ComfyNode):
         sheet_every: int,
         images: Tensor | None = None,
     ) -> io.NodeOutput:
-        if not name.strip("./\\ "):
-            raise UserError("The generator has no name. Give one: it also names the folder of the run.")
-        place = host.output_folder(f"{RUNS}/{name}")
+        place = run_folder(name)
         settings = settings_for(
             preset,
             int(resolution),
@@ -269,11 +264,28 @@ class TrainStyleGan(io.ComfyNode):
             outcome = train(trainer, place, run, watch, resume)
         with host.loading():
             generator = trainer.result()
-        report = _report(trainer, outcome, f"{RUNS}/{name}")
+        report = told(trainer, outcome, f"{RUNS}/{name}")
         return io.NodeOutput(generator, host.picture_out(outcome.sheet[None]), report, ui=host.show_text(report))
 
 
-def _report(trainer: StyleGan2Trainer, outcome: Outcome, place: str) -> str:
+def folder_state(folder: str) -> str:
+    """Changes when pictures of a folder in the input folder do."""
+    digest = hashlib.sha256()
+    for path in files_in(host.input_folder(folder)):
+        state = path.stat()
+        digest.update(f"{path}\n{state.st_size}\n{state.st_mtime}\n".encode())
+    return digest.hexdigest()
+
+
+def run_folder(name: str) -> Path:
+    """Where the run of that name lies; UserError without a name, or where it leads elsewhere."""
+    if not name.strip("./\\ "):
+        raise UserError("The generator has no name. Give one: it also names the folder of the run.")
+    return host.output_folder(f"{RUNS}/{name}")
+
+
+def told(trainer: StyleGan2Trainer, outcome: Outcome, place: str) -> str:
+    """What a user should know of a run that has ended."""
     skipped = getattr(trainer.source, "skipped", {})
     lines = [
         trainer.describe(),
