@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 from .fit import FitReport, FitResult, fit, fit_steps
+from .ganfit_settings import LIGHTINGS, GanFitSettings, ViewSpread, Weights
+from .ganfit_stage import GanFit
+from .losses import loss_curves, loss_table
 from .settings import TEXTURES, FitSettings
 
-__all__ = ["TEXTURES", "FitReport", "FitResult", "FitSettings", "fit", "fit_steps"]
+__all__ = [
+    "LIGHTINGS",
+    "TEXTURES",
+    "FitReport",
+    "FitResult",
+    "FitSettings",
+    "GanFit",
+    "GanFitSettings",
+    "ViewSpread",
+    "Weights",
+    "fit",
+    "fit_steps",
+    "loss_curves",
+    "loss_table",
+]

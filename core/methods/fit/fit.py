@@ -1,12 +1,12 @@
 """Fit 3DMM from start to end: what came in is checked, both stages run, gaps are filled, the clip is smoothed.
 
-The order is GANFit's (Gecer et al. 2019, section 3.4): landmarks alone first, then everything against the pixels.
+The order is GANFit's (Gecer et al. 2019, section 3.4): landmarks alone first, then everything against the pixels, be it
+by pixels and a closed-form light or by all of GANFit's terms.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,15 +18,17 @@ from ...face.camera import default_camera
 from ...face.landmarks import convert
 from ...face.model import FaceModel
 from ...face.render import RenderSettings, overlay, render
+from ...face.skin import skin_mask
 from ...face.surface import JAW_LANDMARKS
 from ...optimise import Watch
 from ...types import FaceParams, Landmarks, common_batch
+from ..unwrap import UnwrapSettings, unwrap, wearing
+from .chunks import Preview
 from .frames import fill, in_turn, smooth
+from .ganfit_stage import GanFit, History, fit_ganfit, ganfit_runs
 from .landmarks_stage import OUTER_EYE_CORNERS, fit_landmarks, landmark_runs, project_landmarks
-from .light_solver import one_tint
 from .pixels_stage import fit_pixels, pixel_runs
 from .settings import FitSettings
-from .texture import unwrap
 
 MARKUP = 68
 ASPECT_TOLERANCE = 0.01
@@ -63,10 +65,14 @@ class FitReport:
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """What `fit` found: `params` of every frame that came in, and how well they agree with it."""
+    """What `fit` found: `params` of every frame that came in, how well they agree with it, and how GANFit came there.
+
+    history: every weighted term of GANFit at every step, a frame's mean; None where pixels alone were compared.
+    """
 
     params: FaceParams
     report: FitReport
+    history: History | None = None
 
 
 def fit(
@@ -77,14 +83,16 @@ def fit(
     watch: Watch | None = None,
     start: FaceParams | None = None,
     mask: Tensor | None = None,
+    method: GanFit | None = None,
 ) -> FitResult:
     """The parameters of `model` that show the face of every frame.
 
     pictures: [B, 3, H, W] RGB 0…1, or None to fit landmarks only. landmarks: B frames of 68 or 478 points, NaN where
     there is no face; such frames are filled in from their neighbours. start: 1 or B frames to begin from, instead of
     the mean face in the closed-form pose; its camera is kept. mask: [1 or B, 1, H, W] 0…1, what of the pictures may be
-    compared. watch: is called at every step with the step, `fit_steps`, the loss and a preview [3, H, W]; whatever it
-    raises passes through and leaves all inputs as they were.
+    compared. method: GANFit in place of the comparison of pixels; needs pictures. watch: is called at every step with
+    the step, `fit_steps`, the loss and a preview [3, H, W]; whatever it raises passes through and leaves all inputs as
+    they were.
 
     The model sits on the device to compute on; everything else is brought there. Needs gradients: not under inference
     mode, and with tensors that were not made there. UserError for what does not go together, and where no frame at all
@@ -100,27 +108,41 @@ def fit(
     seen, allowed = (None if value is None else _of(value, found, device) for value in (pictures, mask))
 
     runs = landmark_runs(len(points), settings)
-    first, second = in_turn(watch, [sum(runs), sum(pixel_runs(len(points), settings)) if seen is not None else 0])
+    compared = _compared_steps(len(points), settings, method) if seen is not None else 0
+    first, second = in_turn(watch, [sum(runs), compared])
     show = _preview(None if seen is None else seen[:1], model, landmarks.size) if watch is not None else None
     known = fit_landmarks(points, model, known, settings, start is not None, first, show)
-    pixel_error, loss = None, math.nan
+    pixel_error, history, loss = None, None, math.nan
     if seen is not None:
-        if settings.pixel_steps:
+        if method is not None:
+            usable = allowed
+            if method.settings.skin_mask:
+                usable = skin_mask(seen) * (1.0 if allowed is None else allowed)
+            stage = (seen, points, model, known, settings, method, second, show, usable, start is not None)
+            known, error, history = fit_ganfit(*stage)
+        elif settings.pixel_steps:
             known, error = fit_pixels(seen, points, model, known, settings, second, show, allowed)
+        if compared:
             loss = error.mean().item()
             pixel_error = known.angles.new_full((frames,), torch.nan).index_put((found,), error)
         if settings.texture == "photograph":
-            total = fit_steps(len(points), settings)
+            total = fit_steps(len(points), settings, method=method)
             pulse = (lambda: watch(total, total, loss, None)) if watch is not None else (lambda: None)
-            known = replace(known, light=one_tint(known.light))
-            known = replace(known, texture=unwrap(seen, known, model, settings, allowed, pulse))
+            wanted = UnwrapSettings(settings.texture_size, together=settings.share_identity, views=settings.chunk)
+            known = wearing(known, unwrap(seen, known, model, wanted, allowed, pulse), wanted)
     params = smooth(fill(known, found), settings.smoothing, model)
-    return FitResult(params, FitReport(found, _landmark_error(params, landmarks, model), pixel_error))
+    return FitResult(params, FitReport(found, _landmark_error(params, landmarks, model), pixel_error), history)
 
 
-def fit_steps(frames: int, settings: FitSettings, with_pictures: bool = True) -> int:
+def fit_steps(frames: int, settings: FitSettings, with_pictures: bool = True, method: GanFit | None = None) -> int:
     """The most steps that `fit` announces to `watch` for so many frames that hold a face."""
-    return sum(landmark_runs(frames, settings)) + sum(pixel_runs(frames, settings) if with_pictures else [])
+    compared = _compared_steps(frames, settings, method) if with_pictures else 0
+    return sum(landmark_runs(frames, settings)) + compared
+
+
+def _compared_steps(frames: int, settings: FitSettings, method: GanFit | None) -> int:
+    """Of the stage that looks at the pictures."""
+    return sum(pixel_runs(frames, settings) if method is None else ganfit_runs(frames, settings, method))
 
 
 def _checked(pictures: Tensor | None, landmarks: Landmarks, mask: Tensor | None, model: FaceModel) -> Landmarks:
@@ -202,15 +224,16 @@ def _landmark_error(params: FaceParams, landmarks: Landmarks, model: FaceModel) 
     return off / (left - right).norm(dim=-1)
 
 
-def _preview(picture: Tensor | None, model: FaceModel, size: tuple[int, int]) -> Callable[[FaceParams], Tensor]:
-    """Draws the first of the frames in work, as clay over the first picture or over black."""
+def _preview(picture: Tensor | None, model: FaceModel, size: tuple[int, int]) -> Preview:
+    """Draws the first of the frames in work over the first picture or over black; as clay until it has a texture."""
     shrink = min(1.0, PREVIEW_SIDE / max(size))
     small = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
     below = torch.zeros(1, 3, *small) if picture is None else functional.interpolate(picture, small, mode="area")
 
     @torch.no_grad()
     def show(params: FaceParams) -> Tensor:
-        drawn = render(model, params[:1], RenderSettings(mode="shaded"), small)
+        mode = "shaded" if params.texture is None else "textured"
+        drawn = render(model, params[:1], RenderSettings(mode=mode), small)
         return overlay(below.to(drawn.colour), drawn, PREVIEW_OPACITY)[0]
 
     return show

@@ -75,8 +75,12 @@ class LandmarkCost:
 
     def residuals_of(self, vertices: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """[B, 68, 2] for the model's `vertices` [B, V, 3] in the pose of `parameters`."""
+        return self.pixels_of(vertices, parameters) * self._scale
+
+    def pixels_of(self, vertices: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """The same in pixels of the picture, without the noise's unit."""
         shown = project_landmarks(self._model, vertices, parameters["angles"], parameters["translation"], self._camera)
-        off = (shown - self._points) * self._scale
+        off = shown - self._points
         slide = (off * self._along).sum(-1, keepdim=True) * self._along
         return (off - self._slack * slide) * self._weight
 

@@ -50,12 +50,3 @@ def solve_tone(target: Tensor, albedo: Tensor, normals: Tensor, weight: Tensor) 
     shading = (sh_basis(normals).flatten(1, 2) @ solve_light(*grey, normals, weight)).reshape(target.shape)
     drawn = albedo * shading * weight
     return (drawn * target).flatten(1, 2).sum(1) / (drawn * albedo * shading).flatten(1, 2).sum(1).clamp_min(LEAST)
-
-
-def one_tint(light: Tensor) -> Tensor:
-    """The light [B, 9, 3] with the same tint from all sides, that of its mean over all directions.
-
-    Divided out of a photograph, a light whose tint changes over the face turns shadows and hair blue or purple.
-    """
-    tint = light[:, :1].clamp_min(LEAST)
-    return light.mean(2, keepdim=True) * tint / tint.mean(2, keepdim=True)

@@ -96,7 +96,7 @@ class _Chunk:
         self._faces = model.faces[model.face_region]
         self._light = start.light
         self._skin = self._faces.unique()
-        self._unknowns = FaceUnknowns(model, start, shared, known is not None)
+        self._unknowns = FaceUnknowns(model, start, shared, ("identity", "albedo") if known is None else ())
         skin = self._unknowns.vertices(start)[:, self._skin]
         view = CloseUp.of(pictures, mask, skin, start, settings.pixel_size)
         self._camera = view.camera

@@ -20,7 +20,6 @@ TRANSLATION_RATE = 0.002
 SCHEDULE = Schedule(cool_down=0.4)
 """FFHQ-UV's joint stage: half a cosine over the last 40 %."""
 OF_A_FRAME = ("angles", "translation", "expression", "joints")
-OF_A_PERSON = ("identity", "albedo")
 FIELDS = {field.name for field in fields(FaceParams)}
 
 
@@ -30,8 +29,8 @@ class FaceUnknowns:
     values: [B, ...], or [1, ...] where all frames share it. rates, limits: as `core.optimise.AdamSettings` takes them.
     """
 
-    def __init__(self, model: FaceModel, start: FaceParams, shared: bool, known: bool) -> None:
-        """start: B frames. shared: they show one person. known: who that is was found before and is held."""
+    def __init__(self, model: FaceModel, start: FaceParams, shared: bool, person: tuple[str, ...]) -> None:
+        """start: B frames. shared: they show one person. person: groups of that to find, none if known."""
         self._model, self._start = model, start
         device = start.angles.device
         self._columns = {
@@ -41,8 +40,7 @@ class FaceUnknowns:
         self._priors = landmark_priors(model)
         rows = 1 if shared else len(start)
         values = {name: getattr(start, name) for name in OF_A_FRAME}
-        if not known:
-            values |= {name: getattr(start, name)[:rows] for name in OF_A_PERSON}
+        values |= {name: getattr(start, name)[:rows] for name in person}
         self.values = {name: value for name, value in values.items() if value[0].numel()}
         rates = {**RATES, "translation": TRANSLATION_RATE * model.height}
         limits = {name: (self._priors[name].low, self._priors[name].high) for name in ("identity", "expression")}
