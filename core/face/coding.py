@@ -23,6 +23,8 @@ SMALLEST_SPREAD = 1e-6
 """A value that varies less is a constant of the training pictures."""
 TENSORS = ("mean", "scale", "low", "high")
 """One number a value each: value = mean + scale · number, kept within low and high."""
+LARGEST_SIDE = 2048
+"""Pixels; regressors look at a few hundred."""
 LIMITED = ("identity", "expression", "albedo")
 """Groups for which a face model states limits."""
 
@@ -84,10 +86,11 @@ class FaceCoding(nn.Module):
         self.layout, self.groups = layout, tuple((str(name), int(count)) for name, count in groups)
         self.joints, self.side, self.focal = joints, side, focal
         self._check_groups()
-        plain = torch.zeros(len(self))
-        tensors = tensors or {"mean": plain, "scale": plain + 1, "low": plain - torch.inf, "high": plain + torch.inf}
+        if tensors is None:
+            plain = torch.zeros(len(self))
+            tensors = {"mean": plain, "scale": plain + 1, "low": plain - torch.inf, "high": plain + torch.inf}
         for name in TENSORS:
-            if tensors[name].shape != plain.shape:
+            if tensors[name].shape != (len(self),):
                 raise ValueError(f"{name} holds {list(tensors[name].shape)} values instead of {len(self)}")
             self.register_buffer(name, tensors[name].to(torch.float32, copy=True))
         if not torch.isfinite(torch.stack([self.mean, self.scale])).all() or not (self.low <= self.high).all():
@@ -179,5 +182,5 @@ class FaceCoding(nn.Module):
         for name, count in self.groups:
             if count != fixed.get(name, count) or count < 0:
                 raise ValueError(f"it has {count} values for {name} instead of {fixed.get(name)}")
-        if self.side < 1 or not 0 < self.focal < torch.inf:
+        if not 1 <= self.side <= LARGEST_SIDE or not 0 < self.focal < torch.inf:
             raise ValueError(f"its crops of {self.side} pixels with a focal length of {self.focal:g} cannot be")

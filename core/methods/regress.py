@@ -256,11 +256,11 @@ def load_face_regressor(path: str | Path = DEFAULT) -> FaceRegressor:
     with torch.inference_mode(False), torch.no_grad():
         try:
             if checkpoint.metadata.get("format") == FORMAT:
-                return _ours(checkpoint)
+                return _finite(_ours(checkpoint))
             if deca.matches(tensors):
-                return DecaRegressor(deca.from_tensors(tensors)).eval()
+                return _finite(DecaRegressor(deca.from_tensors(tensors)))
             if recon_net.matches(tensors):
-                return Deep3DRegressor(recon_net.from_tensors(tensors)).eval()
+                return _finite(Deep3DRegressor(recon_net.from_tensors(tensors)))
         except (LookupError, TypeError, ValueError) as error:
             reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(
@@ -318,7 +318,15 @@ def _ours(checkpoint: Checkpoint) -> CodedRegressor:
         )
     network = {key[len(NETWORK) :]: tensor for key, tensor in tensors.items() if key.startswith(NETWORK)}
     coding = FaceCoding.from_metadata(metadata, {name: tensors[CODING + name] for name in TENSORS})
-    return CodedRegressor(recon_net.from_tensors(network), coding, Framing.from_metadata(metadata)).eval()
+    return CodedRegressor(recon_net.from_tensors(network), coding, Framing.from_metadata(metadata))
+
+
+def _finite(regressor: FaceRegressor) -> FaceRegressor:
+    """Itself, for use; ValueError where its weights are no numbers."""
+    for name, weight in regressor.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{name} holds values that are no numbers (NaN or infinite)")
+    return regressor.eval().requires_grad_(False)
 
 
 def _frames(crop: Crop, frames: Tensor) -> Crop:

@@ -133,13 +133,12 @@ class ResNet(nn.Module):
 
 def recover_options(tensors: Mapping[str, Tensor]) -> ResNetOptions:
     """The options of a trunk from its state dict; KeyError where a first layer is missing."""
-    counts: dict[int, int] = {}
+    stages: dict[str, set[str]] = {}
     for key in tensors:
-        part, _, rest = key.partition(".")
-        if part.startswith("layer") and part[5:].isdigit() and rest.split(".")[0].isdigit():
-            stage = int(part[5:])
-            counts[stage] = max(counts.get(stage, 0), int(rest.split(".")[0]) + 1)
-    blocks = tuple(counts[stage + 1] for stage in range(len(counts)))
+        stage, _, rest = key.partition(".")
+        if stage.startswith("layer"):
+            stages.setdefault(stage, set()).add(rest.partition(".")[0])
+    blocks = tuple(len(stages[f"layer{number + 1}"]) for number in range(len(stages)))
     bottleneck = "layer1.0.conv3.weight" in tensors
     middle = tensors["layer1.0.conv2.weight"]
     return ResNetOptions(
