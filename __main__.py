@@ -64,12 +64,14 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     from .headless.train import add_stylegan
     from .headless.train_texture import add_texture
     from .headless.train_toon import add_toon
+    from .headless.train_toon_generator import add_toon_generator
 
     kinds = commands.add_parser(
         "train", help="train a network; the run can be stopped and gone on with"
     ).add_subparsers(dest="kind", required=True)
     add_stylegan(kinds)
     add_toon(kinds)
+    add_toon_generator(kinds)
     add_texture(kinds)
 
 

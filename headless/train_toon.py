@@ -12,7 +12,7 @@ from ..core.face.models import DEFAULT, load_face_model
 from ..core.networks.running import PRECISIONS
 from ..core.optimise import DONE
 from ..core.toon.corpus import Corpus
-from ..core.training.loop import RunSettings, train
+from ..core.training.loop import RunSettings, Trainer, train
 from ..core.training.supervised import Lesson, SupervisedSettings, SupervisedTrainer
 from .run import DONE as WELL
 from .run import FAILED, STOPPED
@@ -66,8 +66,13 @@ def train_toon(options: argparse.Namespace) -> int:
 
 def teach(lesson: Callable[[], Lesson], settings: SupervisedSettings, options: argparse.Namespace) -> int:
     """Trains by the lesson that is made, says what happened; the exit status."""
+    return drive(lambda: SupervisedTrainer(settings, lesson()), options)
+
+
+def drive(make: Callable[[], Trainer], options: argparse.Namespace) -> int:
+    """Runs the trainer that is made, says what happened; the exit status."""
     try:
-        return _taught(lesson(), settings, options)
+        return _driven(make(), options)
     except UserError as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -76,12 +81,11 @@ def teach(lesson: Callable[[], Lesson], settings: SupervisedSettings, options: a
         return STOPPED
 
 
-def _taught(lesson: Lesson, settings: SupervisedSettings, options: argparse.Namespace) -> int:
+def _driven(trainer: Trainer, options: argparse.Namespace) -> int:
     run = RunSettings(
         min(options.stop or options.steps, options.steps), options.checkpoint_every, options.sheet_every,
         command=command_line(sys.argv[1:]),
     )  # fmt: skip
-    trainer = SupervisedTrainer(settings, lesson)
     print(trainer.describe(), file=sys.stderr)
     with bar(run.steps, True) as watch:
         outcome = train(trainer, options.out, run, watch, options.resume)
@@ -105,8 +109,15 @@ def _identity(corpus: Corpus, held_out: Corpus | None, settings: SupervisedSetti
     return IdentityLesson(corpus, settings, held_out)
 
 
+def _landmarks(corpus: Corpus, held_out: Corpus | None, settings: SupervisedSettings) -> Lesson:
+    from ..core.training.toon_landmarks import LandmarksLesson
+
+    return LandmarksLesson(corpus, settings, held_out)
+
+
 KINDS: dict[str, tuple[str, Callable[[Corpus, Corpus | None, SupervisedSettings], Lesson]]] = {
     "toon-regressor": ("the regressor from toon portraits to face parameters", _regressor),
     "toon-identity": ("the recogniser of toon people", _identity),
+    "toon-landmarks": ("the finder of toon faces and their 68 points", _landmarks),
 }
 """Command -> what it trains, and how its lesson is made."""

@@ -66,11 +66,16 @@ class Step:
 class Trainer(Protocol):
     """What can be trained. Everything random in a step is a function of the step's number, so no state of it is kept.
 
-    product: name of the file that the training is for. main: this process writes (the others train along).
+    product: name of the file that the training is for. main: this process writes (the others train along). notes:
+    sentences about the run that its user should read.
     """
 
     product: str
     main: bool
+    notes: list[str]
+
+    def describe(self) -> str:
+        """One line: what is trained on what."""
 
     def advance(self, step: int) -> Step:
         """Makes step number `step`, counted from 0."""

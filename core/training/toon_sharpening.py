@@ -101,6 +101,7 @@ class ToonSharpening:
     def __init__(self, settings: SharpeningSettings, corpus: Corpus, start: Path) -> None:
         """start: the product of a regression, or of a run like this. UserError where the corpus does not fit it."""
         self.settings = settings
+        self.notes: list[str] = []
         self.network = load_scene_generator(start).train().requires_grad_(True)
         self.network.centre.requires_grad_(False)
         lesson = SupervisedSettings(batch=settings.batch, precision=settings.precision, seed=settings.seed)
