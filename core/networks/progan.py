@@ -30,7 +30,8 @@ DENSE_GAIN = math.sqrt(2) / START
 """The author's gain of the first layer, "to match the original Theano implementation"; other layers have √2."""
 RGB_GAIN = 1.0
 
-_ZOO = ("formatLayer.weight", "groupScale0.0.weight", "toRGBLayers.0.weight")
+_DENSE = "formatLayer"
+_ZOO = (f"{_DENSE}.weight", "groupScale0.0.weight", "toRGBLayers.0.weight")
 _TENSORFLOW = ("4x4/Dense/weight", "4x4/Conv/weight", "ToRGB_lod0/weight")
 _TF_LAYER = re.compile(r"(\d+)x\d+/(Dense|Conv|Conv0|Conv0_up|Conv1)/(weight|bias)")
 _TF_RGB = re.compile(r"ToRGB_lod(\d+)/(weight|bias)")
@@ -199,14 +200,15 @@ def _from_tensorflow(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if bias_key not in variables:
             raise UserError(f"This TensorFlow network has no '{bias_key}', so the file is not complete.")
         out[f"{layer}.weight"] = weight * (theirs / ours)
-        out[f"{layer}.bias"] = variables[bias_key].float() / ours
+        bias = variables[bias_key].float() / ours
+        out[f"{layer}.bias"] = bias.repeat_interleave(START**2) if layer == _DENSE else bias  # one a feature map
     return out
 
 
 def _place(side: int, name: str) -> tuple[str, float]:
     """Our name of the author's layer, and its gain."""
     if name == "Dense":
-        return "formatLayer", DENSE_GAIN
+        return _DENSE, DENSE_GAIN
     if name == "Conv":
         return "groupScale0.0", math.sqrt(2)
     return f"scaleLayers.{int(math.log2(side // START)) - 1}.{int(name == 'Conv1')}", math.sqrt(2)
