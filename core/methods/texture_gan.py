@@ -245,9 +245,10 @@ def _linear(checkpoint: Checkpoint) -> LinearTextures:
 
 
 def _init(checkpoint: Checkpoint) -> dict[str, float]:
-    """What the weights of a progressive GAN cannot tell: our own record, or the fade that pytorch_GAN_zoo keeps."""
+    """What the weights of a progressive GAN cannot tell, by our own record."""
     text = checkpoint.metadata.get(INIT)
     try:
-        return json.loads(text) if isinstance(text, str) else {}
-    except ValueError:
-        raise UserError(f"'{checkpoint.path.name}' is damaged: its '{INIT}' is no table.") from None
+        found = json.loads(text) if isinstance(text, str) else {}
+        return {name: float(value) for name, value in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"'{checkpoint.path.name}' is damaged: its '{INIT}' is no table of numbers.") from None

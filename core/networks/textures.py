@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .generator import Generator
 from .progan import ProGan
 
@@ -69,6 +70,8 @@ class ProGanTextures(Textures):
         self.latent_size = self.noise_size = network.options.latent
         self.size = network.size
         found = self._most_usual() if start is None else start.float()
+        if found.shape != (self.latent_size,) or not 0 < found.square().sum() < torch.inf:
+            raise UserError(f"The latent to start at should hold {self.latent_size} finite values, and not only zeros.")
         self.register_buffer("_start", found / found.square().mean().sqrt())
 
     def forward(self, latent: Tensor) -> Tensor:
