@@ -89,7 +89,7 @@ def from_tensors(tensors: Mapping[str, Tensor], init: Mapping[str, Any] | None =
     own = _own(tensors)
     try:
         options = _options(own)
-    except (KeyError, IndexError, ZeroDivisionError) as error:
+    except (LookupError, ValueError, ZeroDivisionError) as error:
         raise UserError(
             f"This file does not hold a complete Deep3DFaceRecon regressor: {error} is missing or empty. Use the file "
             "as its authors published it."

@@ -16,6 +16,7 @@ OPTIONS = {
     "ResNet-34": ReconNetOptions(ResNetOptions.basic(RESNET34, 4), (40, 43, 25, 2)),
     "ResNet-50": ReconNetOptions(ResNetOptions(stem=4, inner=4, outputs=16)),
     "grouped": ReconNetOptions(ResNetOptions((1, 2, 1), stem=6, inner=8, outputs=12, groups=4), (3,)),
+    "heads over 4 x 4 parts": ReconNetOptions(TINY, (7, 3), fields=4),
     "one last layer": ReconNetOptions(TINY, (257,), one_layer=True),
 }
 
@@ -92,12 +93,28 @@ def test_no_picture_and_other_shapes():
             net(torch.rand(shape))
 
 
-@pytest.mark.parametrize("gone", ["final_layers.1.weight", "backbone.layer2.0.bn1.bias", "backbone.conv1.weight"])
-def test_an_incomplete_file_is_refused_by_name(gone):
-    tensors = network(ReconNetOptions(TINY, (3, 2))).state_dict()
-    del tensors[gone]
+@pytest.mark.parametrize(
+    "gone", ["final_layers.1.weight", "final_layers.0", "backbone.layer2.0.bn1.bias", "backbone.conv1.weight", "final"]
+)
+def test_an_incomplete_file_is_refused(gone):
+    whole = network(ReconNetOptions(TINY, (3, 2))).state_dict()
     with pytest.raises(UserError, match="does not hold a complete Deep3DFaceRecon regressor"):
-        recon_net.from_tensors(tensors)
+        recon_net.from_tensors({name: tensor for name, tensor in whole.items() if not name.startswith(gone)})
+
+
+def test_odd_names_are_refused():
+    whole = network(ReconNetOptions(TINY, (3, 2))).state_dict()
+    for odd in ("final_layers.x.weight", "backbone.layer9.0.conv1.weight", "backbone.layer1.77.conv1.weight"):
+        with pytest.raises(UserError, match="does not hold a complete Deep3DFaceRecon regressor"):
+            recon_net.from_tensors({**whole, odd: torch.zeros(1)})
+
+
+def test_heads_over_parts_know_where_something_is():
+    net = network(ReconNetOptions(TINY, (5,), fields=2))
+    picture = torch.zeros(1, 3, 32, 32)
+    picture[..., :16] = 1
+    with torch.no_grad():
+        assert (net(picture) - net(picture.flip(3))).abs().max() > 1e-3
 
 
 def test_heads_are_told_apart_from_other_networks():
