@@ -10,12 +10,11 @@ SIZES_A_STEP = 2
 """Lower resolutions in one batch."""
 
 
-def warped(pictures: Tensor, matrices: Tensor) -> Tensor:
-    """[B, C, S, S] and matrices [B, 3, 3], old pixels -> new, give [B, C, S, S]; bilinear, mirrored outside."""
-    size = pictures.shape[-1]
-    unit = torch.tensor([[2 / size, 0.0, -1.0], [0.0, 2 / size, -1.0], [0.0, 0.0, 1.0]])
-    back = unit @ torch.linalg.inv(matrices) @ torch.linalg.inv(unit)
-    grid = functional.affine_grid(back[:, :2], list(pictures.shape), align_corners=False)
+def warped(pictures: Tensor, matrices: Tensor, side: int) -> Tensor:
+    """[B, C, S, S] and matrices [B, 3, 3], old pixels -> new, give [B, C, side, side]; bilinear, mirrored outside."""
+    old, new = (torch.tensor([[2 / size, 0, -1], [0, 2 / size, -1], [0, 0, 1]]) for size in (pictures.shape[-1], side))
+    back = old @ torch.linalg.inv(matrices) @ torch.linalg.inv(new)
+    grid = functional.affine_grid(back[:, :2], [*pictures.shape[:2], side, side], align_corners=False)
     return functional.grid_sample(pictures, grid, "bilinear", "reflection", align_corners=False)
 
 

@@ -20,7 +20,7 @@ from ..face.coding import FaceCoding
 from ..face.model import FaceModel
 from ..face.reframe import reframed
 from ..face.render import RenderSettings, render
-from ..methods.regress import CodedRegressor, packed
+from ..methods.regress import CodedRegressor, Framing, packed
 from ..networks.recon_net import ReconNet, ReconNetOptions
 from ..networks.resnet import ResNetOptions
 from ..toon.corpus import Corpus
@@ -37,18 +37,21 @@ mean over all fields, as published, the same error took three times as long."""
 WEIGHTS_OF = {"identity": 1.0, "expression": 1.0, "albedo": 0.5, "joints": 0.3, "angles": 2.0, "light": 0.7,
               "translation": 1.0}  # fmt: skip
 """The groups of `core.face.coding`, in the order of the heads, and the weight of each one's mean squared error."""
-FOCAL = PORTRAIT.distance / PORTRAIT.high
-"""Sides of the picture: the portraits' own camera at zoom 1."""
+FRAMING = Framing(wider=1.11, raised=0.0, part=0.75, lowered=11 / 128)
+"""The square that the regressor looks at, the middle 96 pixels of 128 across: the 68 points of 11,000 portraits never
+leave it, and pixels of hair and shoulders would take half of the time."""
+FOCAL = PORTRAIT.distance / PORTRAIT.high / FRAMING.part
+"""Sides of that square: the portraits' own camera at zoom 1."""
 POINTS, POINT_WEIGHT = 160, 0.5
 """Points of the face that are compared in the picture, and the weight of their mean distance in percent of its side."""
 SHIFT, ZOOM, TURN = 0.035, 0.06, 0.05
 """Largest shift in sides of the picture, change of size, turn in radians: generators and croppers are not exact."""
-COARSE, COARSEST = 0.4, 48
+COARSE, COARSEST = 0.4, 40
 """Share of the pictures seen at a lower resolution, as small generators make them, and the lowest, in pixels."""
 GRAIN, GLARE = 0.03, 0.04
 """Deviation of noise at most, and the most by which brightness is off; more would contradict the light."""
-EARLY, EARLY_SIDE = 0.65, 64
-"""Part of the run in which pictures are shrunk to so many pixels, which takes a quarter of the time: what is learnt is
+EARLY, EARLY_SIDE = 0.5, 64
+"""Part of the run in which pictures are shrunk to so many pixels, which takes half of the time: what is learnt is
 kept when they grow (progressive resizing: Howard 2018, "Training ImageNet in 3 hours for $25")."""
 SHEET = 8
 """Pictures on a sheet, each over the head that the regressor sees in it."""
@@ -71,9 +74,13 @@ class RegressorLesson:
         measure with.
         """
         self.corpus, self.head, self.held_out = corpus, head, held_out
-        self._size, self._seed, self._early = corpus.settings.size, settings.seed, EARLY * settings.steps
+        self._seed, self._early = settings.seed, EARLY * settings.steps
+        size = corpus.settings.size
+        self._side = round(size * FRAMING.part)
+        self._square = FRAMING.in_portrait((size, size), self._side).matrices.float()
         self._read()
-        self.coding = FaceCoding.measured(self._params, head, list(WEIGHTS_OF), FOCAL)
+        seen = reframed(self._params, self._square, (self._side, self._side))
+        self.coding = FaceCoding.measured(seen, head, list(WEIGHTS_OF), FOCAL)
         self._rows = Rows(self._grown, settings.batch, settings.seed)
         on_face = head.faces[head.face_region].unique()
         self._points = head.subset(on_face[:: max(len(on_face) // POINTS, 1)])
@@ -85,7 +92,7 @@ class RegressorLesson:
 
     @property
     def about(self) -> str:
-        return f"{len(self._params)} toon portraits of {self._size}²"
+        return f"{len(self._params)} toon portraits of {self.corpus.settings.size}²"
 
     def losses(self, network: nn.Module, step: int, run: Callable[..., Any]) -> dict[str, Tensor]:
         rows = self._rows.at(step)
@@ -102,7 +109,7 @@ class RegressorLesson:
             terms[name] = WEIGHTS_OF[name] * squares[:, group].sum(1).mean() / varies[group].sum().clamp(min=1)
             start += count
         places = [projected(self._points, self.coding.decode(each)) for each in (found, wanted)]
-        terms["points"] = POINT_WEIGHT * 100 / self._size * (places[0] - places[1]).norm(dim=2).mean()
+        terms["points"] = POINT_WEIGHT * 100 / self._side * (places[0] - places[1]).norm(dim=2).mean()
         return terms
 
     def progress(self) -> dict[str, Any]:
@@ -121,12 +128,13 @@ class RegressorLesson:
         """Pictures of the corpus over the heads that the network sees in them."""
         rows = torch.linspace(0, self.corpus.count - 1, SHEET).long()
         pictures = self.corpus.pictures(rows).float() / 255
-        drawn = render(self.head, self.coding.decode(network(pictures)), RenderSettings(antialias=False)).colour
+        params = CodedRegressor(network, self.coding, FRAMING).regress(pictures)
+        drawn = render(self.head, params, RenderSettings(antialias=False)).colour
         return torch.cat([torch.cat(list(row), 2) for row in (pictures, drawn)], 1).clamp(0, 1)
 
     def packed(self, network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What `core.methods.regress` reads; convolutions in half precision."""
-        regressor = CodedRegressor(network, self.coding)
+        regressor = CodedRegressor(network, self.coding, FRAMING)
         notes = {}
         if self.held_out is not None:
             quality = regressor_quality(regressor, self.held_out, self.head)
@@ -145,17 +153,17 @@ class RegressorLesson:
         return self.corpus.count
 
     def _varied(self, pictures: Tensor, rows: Tensor, random: torch.Generator) -> tuple[Tensor, FaceParams]:
-        """Pictures [B, 3, S, S] 0…1 and the parameters of those rows, varied alike."""
-        count, size = len(pictures), self._size
+        """Squares [B, 3, side, side] of pictures [B, 3, S, S] 0…1, and their parameters, those rows', varied alike."""
+        count, size, side = len(pictures), pictures.shape[-1], self._side
         flip = torch.rand(count, generator=random) < 0.5
         pictures = torch.where(flip[:, None, None, None], pictures.flip(3), pictures)
         params = _either(flip, self._mirrored[rows], self._params[rows])
         shift = (torch.rand(count, 2, generator=random) * 2 - 1) * SHIFT * size
         zoom = 1 + (torch.rand(count, generator=random) * 2 - 1) * ZOOM
         turn = (torch.rand(count, generator=random) * 2 - 1) * TURN
-        matrices = _about_middle(size, shift, zoom, turn)
-        pictures = coarser(warped(pictures, matrices), COARSE, COARSEST, random)
-        return spoiled(pictures, GRAIN, GLARE, random), reframed(params, matrices, (size, size))
+        matrices = self._square @ _about_middle(size, shift, zoom, turn)
+        squares = coarser(warped(pictures, matrices, side), COARSE, COARSEST, random)
+        return spoiled(squares, GRAIN, GLARE, random), reframed(params, matrices, (side, side))
 
 
 def _either(first: Tensor, a: FaceParams, b: FaceParams) -> FaceParams:
