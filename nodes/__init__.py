@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from . import face_find, face_fit, face_params, host, invert, latents, load, regress, save, stylegan, toon, train
+from . import (
+    face_find,
+    face_fit,
+    face_params,
+    host,
+    identity,
+    invert,
+    latents,
+    load,
+    regress,
+    save,
+    stylegan,
+    toon,
+    train,
+)
 from .host import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
@@ -10,6 +24,7 @@ NODES: list[type[io.ComfyNode]] = [
     *face_find.NODES,
     *face_fit.NODES,
     *regress.NODES,
+    *identity.NODES,
     *face_params.NODES,
     *save.NODES,
     *stylegan.NODES,

@@ -51,6 +51,8 @@ Preview = Callable[[], "Tensor | None"]
 PACK = Path(__file__).resolve().parent.parent
 MODEL_FOLDER = "portrait_rig"
 """Name of the pack's folder among the host's model folders."""
+INSIGHTFACE_FOLDER = "insightface"
+"""The model folder where many packs expect insightface's files (buffalo_l, antelopev2), though few register it."""
 MODEL_EXTENSIONS = {".safetensors", ".pt", ".pth", ".tar", ".pkl", ".mat", ".npz", ".npy", ".onnx", ".obj"}
 
 UPDATE_SECONDS = 0.05
@@ -75,6 +77,7 @@ FaceModel = io.Custom("PORTRAIT_RIG_FACE_MODEL")
 FaceParams = io.Custom("PORTRAIT_RIG_FACE_PARAMS")
 Landmarks = io.Custom("PORTRAIT_RIG_LANDMARKS")
 FaceRegressor = io.Custom("PORTRAIT_RIG_FACE_REGRESSOR")
+IdentityNet = io.Custom("PORTRAIT_RIG_IDENTITY_NET")
 TextureGan = io.Custom("PORTRAIT_RIG_TEXTURE_GAN")
 StyleGan = io.Custom("PORTRAIT_RIG_STYLEGAN")
 Latent = io.Custom("PORTRAIT_RIG_LATENT")
@@ -299,12 +302,15 @@ def use_folders(inputs: Path, outputs: Path) -> None:
 
 
 def register_model_folder() -> None:
-    """Makes `models/portrait_rig` and the pack's weights known to the host; keeps what the user configured."""
+    """Makes `models/portrait_rig`, the pack's weights and `models/insightface` known; keeps what is configured."""
     paths = list(folder_paths.folder_names_and_paths.get(MODEL_FOLDER, ([], set()))[0])
     for path in (os.path.join(folder_paths.models_dir, MODEL_FOLDER), str(PACK / "weights")):
         if path not in paths:
             paths.append(path)
     folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(MODEL_EXTENSIONS))
+    if INSIGHTFACE_FOLDER not in folder_paths.folder_names_and_paths:
+        home = os.path.join(folder_paths.models_dir, INSIGHTFACE_FOLDER)
+        folder_paths.folder_names_and_paths[INSIGHTFACE_FOLDER] = ([home], {".onnx"})
 
 
 def model_names(

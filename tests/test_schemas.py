@@ -32,6 +32,7 @@ WORKFLOWS = sorted((pack.ROOT / "example_workflows").glob("*.json"))
 FILE_CHOICES = {
     ("PortraitRigLoadFaceModel", "file"),
     ("PortraitRigLoadFaceRegressor", "file"),
+    ("PortraitRigLoadIdentityNetwork", "file"),
     ("PortraitRigLoadStyleGan", "file"),
 }
 """Combos that list files of this machine; their choices are no part of the snapshot."""
