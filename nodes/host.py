@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from ..core.types import Mesh
-from .incoming import mask_in, mesh_in, picture_in
+from .incoming import audio_in, mask_in, mesh_in, picture_in
 
 try:
     from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui
@@ -42,7 +42,10 @@ else:
 
     INSIDE_COMFYUI = True
 
-__all__ = ["INSIDE_COMFYUI", "ComfyExtension", "InputImpl", "Types", "io", "mask_in", "mesh_in", "picture_in", "ui"]
+__all__ = [
+    "INSIDE_COMFYUI", "ComfyExtension", "InputImpl", "Types", "audio_in", "io", "mask_in", "mesh_in", "picture_in",
+    "ui",
+]  # fmt: skip
 
 T = TypeVar("T")
 Preview = Callable[[], "Tensor | None"]
@@ -77,8 +80,10 @@ FaceModel = io.Custom("PORTRAIT_RIG_FACE_MODEL")
 FaceParams = io.Custom("PORTRAIT_RIG_FACE_PARAMS")
 Landmarks = io.Custom("PORTRAIT_RIG_LANDMARKS")
 FaceRegressor = io.Custom("PORTRAIT_RIG_FACE_REGRESSOR")
-IdentityNet = io.Custom("PORTRAIT_RIG_IDENTITY_NET")
 TextureGan = io.Custom("PORTRAIT_RIG_TEXTURE_GAN")
+IdentityNet = io.Custom("PORTRAIT_RIG_IDENTITY_NET")
+FitMethod = io.Custom("PORTRAIT_RIG_FIT_METHOD")
+"""How Fit 3DMM compares faces with pictures."""
 StyleGan = io.Custom("PORTRAIT_RIG_STYLEGAN")
 Latent = io.Custom("PORTRAIT_RIG_LATENT")
 Directions = io.Custom("PORTRAIT_RIG_DIRECTIONS")
@@ -120,6 +125,11 @@ def mesh_out(mesh: Mesh) -> Any:
     found.texture = None if mesh.texture is None else picture_out(mesh.texture[None])
     found.normals = None if mesh.normals is None else _out(mesh.normals.detach())[None]
     return found
+
+
+def audio_out(waveform: Tensor, rate: int) -> dict[str, Any]:
+    """[T] or [C, T] −1…1 -> AUDIO, a batch of one."""
+    return {"waveform": _out(waveform.detach().reshape(1, -1, waveform.shape[-1])), "sample_rate": rate}
 
 
 def preview(picture: Tensor) -> Any:

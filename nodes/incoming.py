@@ -1,7 +1,8 @@
-"""What arrives on ComfyUI's own sockets, checked and in `core`'s layout: pictures, masks, meshes."""
+"""What arrives on ComfyUI's own sockets, checked and in `core`'s layout: pictures, masks, sounds, meshes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,6 +44,21 @@ def mask_in(mask: Tensor, size: tuple[int, int] | None = None, name: str = "mask
     if size is not None and tuple(found.shape[-2:]) != tuple(size):
         found = nn.functional.interpolate(found, size, mode="bilinear", antialias=True)
     return found.clamp_(0, 1)
+
+
+def audio_in(audio: Any, name: str = "audio") -> tuple[Tensor, int]:
+    """AUDIO, a dict of 'waveform' [B, C, T] and 'sample_rate' -> a copy of the first, [C, T] float32, and its rate.
+
+    UserError for anything else, for no samples, and for values that are not numbers.
+    """
+    waveform, rate = (audio.get("waveform"), audio.get("sample_rate")) if isinstance(audio, Mapping) else (None, None)
+    if not isinstance(waveform, Tensor) or waveform.dim() != 3 or 0 in waveform.shape or not rate:
+        found = list(waveform.shape) if isinstance(waveform, Tensor) else type(audio).__name__
+        raise UserError(f"The input '{name}' should hold sound [B, C, T] and its rate, but holds {found}.")
+    found = waveform[0].detach().to("cpu", torch.float32, copy=True)
+    if not torch.isfinite(found).all():
+        raise UserError(f"The input '{name}' holds values that are no numbers (NaN or infinite).")
+    return found, int(rate)
 
 
 def mesh_in(mesh: Any) -> list[Mesh]:

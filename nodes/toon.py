@@ -1,4 +1,4 @@
-"""The node of the toon world: portraits of which everything is known."""
+"""The nodes of the toon world: portraits and talking clips of which everything is known."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import torch
 
+from ..core.errors import UserError
+from ..core.toon.speech import LONGEST_TEXT, SHORTEST, babble, spoken
 from ..core.toon.world import Scene, ToonPicture, ToonWorld, joined_params, scene
 from ..core.toon.world.accessories import BEARDS, GLASSES, HATS
 from ..core.toon.world.hair import STYLES
 from ..core.toon.world.scene import NONE, Lamp, View
+from ..core.toon.world.talking import FASTEST, FPS, SLOWEST, TalkingClip, talking, talking_along
 from ..core.types import Landmarks
 from . import host
 from .host import io
@@ -31,6 +34,8 @@ MASK_OUTPUTS = {
 LARGEST_SIZE = 2048
 """Pixels; four samples each take about 3 GB there."""
 MOST_PORTRAITS = 4096
+LONGEST_CLIP = 60.0
+"""Seconds; 1,500 frames of 256 pixels take about 1.2 GB."""
 LAMP = Lamp()
 """The light of the sliders' defaults."""
 
@@ -185,4 +190,114 @@ def _adjusted(
     return person if beard == FROM_SEED else replace(person, beard=beard)
 
 
-NODES = [ToonPortrait]
+class ToonTalkingClip(io.ComfyNode):
+    """Clips of the procedural world's people talking, with exact parameters of every frame."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigToonTalkingClip",
+            display_name="Toon Talking Clip",
+            category="Portrait Rig/face",
+            description="Lets a person of the embedded toon world talk: babble from a number, a text that you write, "
+            "or any sound that you connect. The voice is made here as well, and every frame's parameters are exact.",
+            inputs=[
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                    tooltip="Who it is, voice included; the same people as Toon Portrait's.",
+                ),
+                io.Int.Input(
+                    "take", default=0, min=0, max=0xFFFFFFFF,
+                    tooltip="What is babbled, and how head, eyes and brows move. One person has any number of takes.",
+                ),
+                io.Float.Input(
+                    "seconds", default=3.0, min=SHORTEST, max=LONGEST_CLIP, step=0.1,
+                    tooltip="Length of babble, and where connected audio is cut. A text takes the time that it takes.",
+                ),
+                io.Float.Input(
+                    "fps", default=FPS, min=SLOWEST, max=FASTEST, step=1.0,
+                    tooltip="Frames a second; the sound stays the same. Connect the output fps to Create Video.",
+                ),
+                io.Int.Input(
+                    "size", default=256, min=16, max=LARGEST_SIZE, step=2,
+                    tooltip="Side of the square frames in pixels, even for MP4 files. On one core some ten frames a "
+                    "second at 128, four at 256.",
+                ),
+                io.String.Input(
+                    "text", default="", multiline=True,
+                    tooltip=f"What is said, at most {LONGEST_TEXT} characters; read by rules of English. Sounds in "
+                    "brackets are exact: [HH AH0 L OW1]. Empty: babble.",
+                ),
+                io.Boolean.Input(
+                    "plain", default=False,
+                    tooltip="On: albedo times light and nothing else, exactly as Render Face draws heads.",
+                    extra_dict=host.ADVANCED,
+                ),
+                io.Audio.Input(
+                    "audio", optional=True,
+                    tooltip="A sound to move the mouth to, by its loudness and colour; it takes the place of text and "
+                    "babble.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="B frames."),
+                io.Audio.Output(
+                    display_name="audio",
+                    tooltip="The clip's sound, one channel, as long as the frames: 16 kHz, or the connected audio's "
+                    "rate.",
+                ),
+                host.FaceParams.Output(display_name="face_params", tooltip="B frames of the toon head, exact."),
+                host.Landmarks.Output(display_name="landmarks", tooltip="68 points a frame, exact, in pixels."),
+                io.String.Output(
+                    display_name="phonemes",
+                    tooltip="JSON: ARPABET's sounds with start and end in seconds and stress 0…1. Empty for connected "
+                    "audio, whose sounds nobody knows.",
+                ),
+                io.Float.Output(display_name="fps", tooltip="Frames a second, for Create Video."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, seed: int, take: int, seconds: float, fps: float, size: int, text: str, plain: bool, audio: object = None
+    ) -> io.NodeOutput:
+        with host.loading():
+            world = ToonWorld.load()
+        clip = _clip(scene(seed), take, seconds, fps, text, audio)
+        pictures, points = [], []  # masks and depths of a whole clip would fill the memory
+        with host.working(len(clip)) as watch:
+            for moment in clip.scenes:
+                drawn = world.render(moment, size, plain=plain)
+                pictures.append(drawn.picture)
+                points.append(drawn.landmarks68)
+                watch(len(pictures), preview=lambda: pictures[-1])
+        phones = [
+            {"phoneme": phone.phoneme, "start": round(phone.start, 4), "end": round(phone.end, 4),
+             "stress": round(phone.stress, 3)}
+            for phone in clip.phones
+        ]  # fmt: skip
+        return io.NodeOutput(
+            host.picture_out(torch.stack(pictures)),
+            host.audio_out(clip.waveform, clip.rate),
+            clip.params(world, size),
+            Landmarks(torch.stack(points), torch.ones(len(clip)), (size, size)),
+            json.dumps(phones),
+            fps,
+        )
+
+
+def _clip(person: Scene, take: int, seconds: float, fps: float, text: str, audio: object) -> TalkingClip:
+    """What is connected is spoken, else what is written, else babble."""
+    if audio is not None:
+        waveform, rate = host.audio_in(audio)
+        return talking_along(person, waveform, rate, take, fps, seconds)
+    said = spoken(text) if text.strip() else babble(take, seconds)
+    if said.seconds > LONGEST_CLIP:
+        raise UserError(
+            f"The text takes {said.seconds:.0f} seconds to say; a clip is at most {LONGEST_CLIP:.0f} seconds long. "
+            "Make several clips of it."
+        )
+    return talking(person, said, take, fps)
+
+
+NODES = [ToonPortrait, ToonTalkingClip]

@@ -52,17 +52,16 @@ HISS = {
     "alveolar": Noise(6839.0, 1800.0, -15.0),
     "palatal": Noise(3820.0, 1400.0, -14.0),
 }
-"""Sibilants are some ten dB louder than the others (Jongman et al., figure 4); at 16 kHz the top of the widest is cut."""
+"""Sibilants are some ten dB louder than the others (Jongman et al., figure 4); at 16 kHz the widest lose
+their top."""
 BURSTS = {
     "lips": Noise(900.0, 1800.0, -20.0),
     "ridge": Noise(4500.0, 1800.0, -16.0),
     "velum": Noise(2100.0, 500.0, -17.0),
 }
-BREATH = 0.55
-"""How strongly [h] breathes: the noise takes the vowel's own path."""
 HUM, VOICE_BAR, BUZZ = 0.45, 0.12, 0.45
-"""The voice of nasals, of voiced stops behind closed lips, and of voiced fricatives, beside a vowel's 1; from levels seen in
-spectrograms."""
+"""The voice of nasals, of voiced stops behind closed lips, and of voiced fricatives, beside a vowel's 1; from
+levels seen in spectrograms."""
 CLOSE, HALF_CLOSE = 0.6, 0.8
 """The voice of close vowels beside open ones: some 5 dB less (Lehiste & Peterson 1959)."""
 

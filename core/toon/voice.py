@@ -36,7 +36,9 @@ BREATHED, BREATHY = 0.10, 0.012
 """Strength of breath in [h] and after [p t k], and in a voice of breathiness 1, where pulses peak at 1; set so that [h]
 lies some 15 dB below its vowel."""
 OPENED_VOICE = 0.5
-"""Strength of the voice just after a voiced stop has opened, and of glides beside vowels about as much."""
+"""Strength of the voice just after a voiced stop has opened."""
+BESIDE = 0.75
+"""Strength of all that is no vowel, beside a stressed one, on top of the phoneme's own."""
 LOUDNESS = (0.45, 1.0)
 """Strength of unstressed and of fully stressed vowels: 7 dB."""
 SHIMMER = 0.03
@@ -70,7 +72,7 @@ class Voice:
 def voice_of(presentation: float, age: float, seed: int) -> Voice:
     """A voice that suits a face: presentation −1 masculine … 1 feminine, age 0…1, as in `world.scene.Scene`.
 
-    118 and 208 Hz, and formants 17 % apart, are about what Peterson & Barney's and later studies give for men and women.
+    118 and 208 Hz, and formants 17 % apart, are about what Peterson & Barney 1952 and later studies give.
     """
     random = np.random.default_rng([seed, STREAM])
     high = (presentation + 1) / 2
@@ -99,7 +101,7 @@ def speak(utterance: Utterance, voice: Voice, seed: int = 0) -> Tensor:
         throat = _resonator(min(frequency * voice.throat, HIGHEST), bandwidth)(throat)
     hiss = _hiss(random.standard_normal(len(pulses)), track)
     sound = (throat / _loudest(throat) + hiss)[:count]
-    return torch.from_numpy(PEAK * sound / np.abs(sound).max()).float()
+    return torch.from_numpy(PEAK * sound / (np.abs(sound).max() or 1.0)).float()
 
 
 # Melody --------------------------------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ def _shaping(phones: tuple[Phone, ...]) -> list[Phone]:
 
 def _strength(phone: Phone) -> float:
     """Of the voice, before the opening of a stop."""
-    loud = LOUDNESS[0] + (LOUDNESS[1] - LOUDNESS[0]) * phone.stress if is_vowel(phone.phoneme) else 0.75
+    loud = LOUDNESS[0] + (LOUDNESS[1] - LOUDNESS[0]) * phone.stress if is_vowel(phone.phoneme) else BESIDE
     return PHONEMES[phone.phoneme].voice * loud
 
 

@@ -47,7 +47,7 @@ BEAT, BEAT_HEIGHT = 0.28, 0.45
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """What was heard, step by step. times: [N] seconds. loud, open, bright, hiss: [N] 0…1. accents: stressed moments."""
+    """What was heard, by steps. times: [N] seconds. loud, open, bright, hiss: [N] 0…1. accents: stressed moments."""
 
     seconds: float
     times: np.ndarray

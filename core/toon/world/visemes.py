@@ -41,24 +41,22 @@ class Viseme:
 VISEMES: dict[str, Viseme] = {
     "rest": Viseme({}, (0.7, 0.7, 0.5)),
     "lips": Viseme({"mouthPress": 0.35}, (5.0, 6.0, 0.2)),
-    "teeth": Viseme({"jawOpen": 0.07, "mouthRollLower": 0.75, "mouthUpperUp": 0.30}, (4.0, 5.0, 0.5)),
-    "tongue": Viseme({"jawOpen": 0.17, "mouthLowerDown": 0.30, "tongueOut": 0.45}, (2.5, 2.5, 0.5)),
-    "ridge": Viseme({"jawOpen": 0.15, "mouthLowerDown": 0.25, "mouthStretch": 0.10}, (1.6, 0.8, 0.1)),
-    "hiss": Viseme(
-        {"jawOpen": 0.07, "mouthStretch": 0.35, "mouthUpperUp": 0.25, "mouthLowerDown": 0.45}, (4.0, 2.0, 0.4)
-    ),
-    "hush": Viseme({"jawOpen": 0.06, "mouthFunnel": 0.50, "mouthPucker": 0.15}, (3.5, 1.5, 3.0)),
-    "velum": Viseme({"jawOpen": 0.20}, (0.7, 0.2, 0.1)),
-    "er": Viseme({"jawOpen": 0.17, "mouthFunnel": 0.30, "mouthPucker": 0.15}, (1.2, 1.0, 1.5)),
-    "ee": Viseme({"jawOpen": 0.14, "mouthStretch": 0.40, "mouthSmile": 0.22, "mouthLowerDown": 0.25}, (1.2, 1.2, 1.2)),
+    "teeth": Viseme({"jawOpen": 0.07, "mouthRollLower": 0.75, "mouthUpperUp": 0.3}, (4.0, 5.0, 0.5)),
+    "tongue": Viseme({"jawOpen": 0.17, "mouthLowerDown": 0.3, "tongueOut": 0.45}, (2.5, 2.5, 0.5)),
+    "ridge": Viseme({"jawOpen": 0.15, "mouthLowerDown": 0.25, "mouthStretch": 0.1}, (1.6, 0.8, 0.1)),
+    "hiss": Viseme({"jawOpen": 0.07, "mouthStretch": 0.35, "mouthUpperUp": 0.25, "mouthLowerDown": 0.45}, (4, 2, 0.4)),
+    "hush": Viseme({"jawOpen": 0.06, "mouthFunnel": 0.5, "mouthPucker": 0.15}, (3.5, 1.5, 3.0)),
+    "velum": Viseme({"jawOpen": 0.2}, (0.7, 0.2, 0.1)),
+    "er": Viseme({"jawOpen": 0.17, "mouthFunnel": 0.3, "mouthPucker": 0.15}, (1.2, 1.0, 1.5)),
+    "ee": Viseme({"jawOpen": 0.14, "mouthStretch": 0.4, "mouthSmile": 0.22, "mouthLowerDown": 0.25}, (1.2, 1.2, 1.2)),
     "ih": Viseme({"jawOpen": 0.24, "mouthStretch": 0.25, "mouthLowerDown": 0.25}, (1.4, 1.0, 0.8)),
-    "eh": Viseme({"jawOpen": 0.44, "mouthStretch": 0.25, "mouthUpperUp": 0.20, "mouthLowerDown": 0.20}, (1.8, 1.0, 0.9)),
-    "ae": Viseme({"jawOpen": 0.60, "mouthStretch": 0.30, "mouthUpperUp": 0.25, "mouthLowerDown": 0.20}, (2.0, 1.0, 1.0)),
+    "eh": Viseme({"jawOpen": 0.44, "mouthStretch": 0.25, "mouthUpperUp": 0.2, "mouthLowerDown": 0.2}, (1.8, 1.0, 0.9)),
+    "ae": Viseme({"jawOpen": 0.6, "mouthStretch": 0.3, "mouthUpperUp": 0.25, "mouthLowerDown": 0.2}, (2.0, 1.0, 1.0)),
     "ah": Viseme({"jawOpen": 0.72, "mouthLowerDown": 0.15}, (2.2, 1.0, 1.0)),
-    "uh": Viseme({"jawOpen": 0.50, "mouthLowerDown": 0.15}, (1.8, 1.0, 0.8)),
+    "uh": Viseme({"jawOpen": 0.5, "mouthLowerDown": 0.15}, (1.8, 1.0, 0.8)),
     "aw": Viseme({"jawOpen": 0.55, "mouthFunnel": 0.45}, (2.0, 1.0, 1.5)),
-    "oh": Viseme({"jawOpen": 0.33, "mouthFunnel": 0.40, "mouthPucker": 0.30}, (1.6, 1.0, 1.8)),
-    "oo": Viseme({"jawOpen": 0.10, "mouthFunnel": 0.12, "mouthPucker": 0.80}, (1.5, 1.0, 2.5)),
+    "oh": Viseme({"jawOpen": 0.33, "mouthFunnel": 0.4, "mouthPucker": 0.3}, (1.6, 1.0, 1.8)),
+    "oo": Viseme({"jawOpen": 0.1, "mouthFunnel": 0.12, "mouthPucker": 0.8}, (1.5, 1.0, 2.5)),
 }
 """Set by looking at each; openings follow the first formant of the vowels, roundings the second."""
 QUIET = 0.55
