@@ -31,7 +31,7 @@ CANDIDATES = 40
 OVERLAP = 0.35
 """Boxes that overlap more than this share (intersection over union) are one face."""
 SMALLEST_COPY = 20
-"""Pixels: copies of a picture end before a side gets shorter; a face that fills it has then been met at a larger one."""
+"""Pixels: copies of a picture end before a side gets shorter; a face that fills such a one is met there."""
 WIDER = 1.6
 """Side of the marker's square by that of the face's box, so that hair, ears and chin are seen whole."""
 LARGEST_FACE_SHARE = 1.5

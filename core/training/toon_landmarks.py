@@ -65,7 +65,7 @@ class LandmarksLesson:
         corpus: Corpus,
         settings: SupervisedSettings,
         held_out: Corpus | None = None,
-        options: FinderOptions = FinderOptions(),
+        options: FinderOptions | None = None,
     ) -> None:
         """corpus: of portraits; it may still grow. settings: `batch` is the number of squares and of scenes a step.
         held_out: of other people, to measure with.
@@ -76,7 +76,7 @@ class LandmarksLesson:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(settings.seed, WEIGHTS).initial_seed())
             network = LandmarkFinder(options)
-        self._side = options.side
+        self._side = network.marker.side
         middle, side = box_of(self._points)
         matrices = squares(middle, side, roll_of(self._points), self._side)
         network.marker.mean.copy_((move_points(self._points, matrices) / self._side - 0.5).mean(0))
@@ -205,8 +205,9 @@ def targets(middle: Tensor, side: Tensor, known: Tensor, there: Tensor) -> tuple
     where it need not be found, but for those at its middle, which must not be taken for a smaller face.
     """
     cells = (torch.arange(SCENE // STRIDE) + 0.5) * STRIDE
-    x, y = cells[None, None, :].expand(len(side), len(cells), -1), cells[None, :, None].expand(len(side), -1, len(cells))
-    dx, dy = middle[:, 0, None, None] - x, middle[:, 1, None, None] - y
+    dx, dy = torch.broadcast_tensors(
+        middle[:, 0, None, None] - cells[None, None, :], middle[:, 1, None, None] - cells[None, :, None]
+    )
     far = torch.hypot(dx, dy)
     own = (dx.abs() <= STRIDE / 2) & (dy.abs() <= STRIDE / 2)
     at, near = (far <= INSIDE * side[:, None, None]) | own, far <= NEAR * side[:, None, None]
