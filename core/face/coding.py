@@ -103,7 +103,7 @@ class FaceCoding(nn.Module):
         """The coding for training on `params`, N faces of `model` on square crops: mean 0 and deviation 1.
 
         groups: names of GROUPS, in the order of the row. focal: None takes the mean of the cameras'. Identity,
-        expression and albedo are kept within the model's limits.
+        expression and albedo are kept within the model's limits, or within these faces' where they go beyond.
         """
         model.check(params)
         side = params.camera.size[0]
@@ -114,10 +114,12 @@ class FaceCoding(nn.Module):
         spread = values.std(0, correction=0)
         coding.mean.copy_(values.mean(0))
         coding.scale.copy_(torch.where(spread > SMALLEST_SPREAD, spread, 0))
-        for limits, end in ((coding.low, 0), (coding.high, 1)):
-            for name, kept in zip(groups, limits.split([count for _, count in counts]), strict=True):
+        widest = (coding.low, values.amin(0), torch.minimum), (coding.high, values.amax(0), torch.maximum)
+        sizes = [count for _, count in counts]
+        for end, (limits, extreme, wider) in enumerate(widest):
+            for name, kept, seen in zip(groups, limits.split(sizes), extreme.split(sizes), strict=True):
                 if name in LIMITED:
-                    kept.copy_(getattr(model, name).limits(kept)[end])
+                    kept.copy_(wider(getattr(model, name).limits(kept)[end], seen))
         return coding
 
     @classmethod

@@ -81,6 +81,15 @@ def test_values_stay_within_the_models_limits(head):
     assert decoded.light.abs().max() > 10
 
 
+def test_training_faces_beyond_the_models_limits_stay_possible(head):
+    params = faces(head)
+    wild = dataclasses.replace(params, albedo=params.albedo - 1.0, identity=params.identity * 2.0)
+    coding = FaceCoding.measured(wild, head, ALL)
+    back = coding.decode(coding.encode(wild))
+    torch.testing.assert_close(back.albedo, wild.albedo, rtol=0, atol=2e-5)
+    torch.testing.assert_close(back.identity, wild.identity, rtol=0, atol=2e-5)
+
+
 def test_another_camera_is_the_same_face_nearer(head):
     """A longer lens on the same crop: rows are for one camera, so the head comes nearer to it."""
     params = faces(head)
