@@ -67,16 +67,17 @@ def node(op: str, inputs: Sequence[str], output: str, **attributes: int | float 
     return written + b"".join(field(5, attribute(name, value)) for name, value in attributes.items())
 
 
-def value_info(name: str, shape: Sequence[int]) -> bytes:
-    dims = b"".join(field(1, field(1, size)) for size in shape)
+def value_info(name: str, shape: Sequence[int | str]) -> bytes:
+    """shape: a name stands for a size that is free."""
+    dims = b"".join(field(1, field(1 if isinstance(size, int) else 2, size)) for size in shape)
     return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
 
 
 def model(
     nodes: Sequence[bytes],
     tensors: dict[str, Tensor],
-    inputs: dict[str, Sequence[int]],
-    outputs: dict[str, Sequence[int]],
+    inputs: dict[str, Sequence[int | str]],
+    outputs: dict[str, Sequence[int | str]],
     *,
     raw: bool = True,
 ) -> bytes:
@@ -108,10 +109,11 @@ def random_iresnet(
 
 
 class IResNetExport:
-    """An iresnet as an ONNX file.
+    """An iresnet as an ONNX file, `content`.
 
     fold: norms behind a convolution or the dense layer go into it. scaling: begins with (x − a) · b on pictures, or
-    not. product: the dense layer is MatMul and Add. normalised: ends with a division by the length. stages: how many
+    not. biased: convolutions before a norm of their own have a bias that the norm takes off again. product: the dense
+    layer is MatMul and Add, after a Dropout. normalised: ends with a division by the length. stages: how many
     are written. Names are numbers, shared ones go through Identity.
     """
 
@@ -121,11 +123,12 @@ class IResNetExport:
         *,
         fold: bool = True,
         scaling: tuple[float, float] | None = None,
+        biased: bool = False,
         product: bool = False,
         normalised: bool = False,
         stages: int = 4,
     ) -> None:
-        self.fold, self.nodes, self.tensors, self.count = fold, [], {}, 300
+        self.fold, self.biased, self.nodes, self.tensors, self.count = fold, biased, [], {}, 300
         side = network.options.side
         x = "input.1"
         if scaling is not None:
@@ -166,8 +169,8 @@ class IResNetExport:
     def add(self, op: str, x: str, *weights: Tensor, **attributes: int | float | list[int]) -> str:
         return self.node(op, [x, *map(self.constant, weights)], **attributes)
 
-    def norm(self, x: str, norm: nn.BatchNorm2d | nn.BatchNorm1d) -> str:
-        parts = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    def norm(self, x: str, norm: nn.BatchNorm2d | nn.BatchNorm1d, off: Tensor | float = 0.0) -> str:
+        parts = (norm.weight, norm.bias, norm.running_mean + off, norm.running_var)
         return self.add("BatchNormalization", x, *parts, epsilon=norm.eps)
 
     def convolution(self, x: str, layer: nn.Conv2d, norm: nn.BatchNorm2d) -> str:
@@ -178,7 +181,8 @@ class IResNetExport:
             "group": 1,
         }
         if not self.fold:
-            return self.norm(self.add("Conv", x, layer.weight, **options), norm)
+            bias = [torch.linspace(-0.5, 0.5, layer.out_channels)] if self.biased else []
+            return self.norm(self.add("Conv", x, layer.weight, *bias, **options), norm, *bias)
         gain, bias = _gain_and_bias(norm)
         return self.add("Conv", x, layer.weight * gain[:, None, None, None], bias, **options)
 
@@ -191,6 +195,7 @@ class IResNetExport:
             gain, shift = _gain_and_bias(norm)
             weight, bias = weight * gain[:, None], bias * gain + shift
         if product:
+            x = self.node("Dropout", [x])
             x = self.add("Add", self.add("MatMul", x, weight.mT.contiguous()), bias)
         else:
             x = self.add("Gemm", x, weight, bias, alpha=1.0, beta=1.0, transB=1)
