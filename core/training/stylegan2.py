@@ -26,6 +26,7 @@ from ..networks.stylegan2_discriminator import Discriminator, DiscriminatorOptio
 from . import stylegan2_losses as losses
 from .augment import Augmenter
 from .images import Feed, PictureSource, mixed_seed
+from .kept import below, kept_adam, restore_adam
 from .loop import Step
 from .stylegan2_settings import StyleGan2Settings
 from .team import Team
@@ -250,9 +251,7 @@ class StyleGan2Trainer:
             network = getattr(self, part)
             tensors |= {f"{part}.{name}": value for name, value in network.state_dict().items()}
         for part, adam in self._adams.items():
-            for name, parameter in getattr(self, part).named_parameters():
-                for key, value in adam.state.get(parameter, {}).items():
-                    tensors[f"adam.{part}.{key}.{name}"] = value
+            tensors |= kept_adam(f"adam.{part}.", adam, getattr(self, part))
         plain = {
             "settings": _as_plain(self.settings),
             "probability": self.augmenter.probability,
@@ -270,14 +269,9 @@ class StyleGan2Trainer:
         if plain["pictures"]["fingerprint"] != self.source.fingerprint:
             self.notes.append(f"The pictures have changed since the run was begun ({plain['pictures']['about']}).")
         for part in ("generator", "discriminator", "average"):
-            getattr(self, part).load_state_dict(_below(tensors, f"{part}."))
+            getattr(self, part).load_state_dict(below(tensors, f"{part}."))
         for part, adam in self._adams.items():
-            names = [name for name, _ in getattr(self, part).named_parameters()]
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(tensors, f"adam.{part}.").items():
-                kind, name = key.split(".", 1)
-                state.setdefault(names.index(name), {})[kind] = value
-            adam.load_state_dict({**adam.state_dict(), "state": state})
+            restore_adam(f"adam.{part}.", adam, getattr(self, part), tensors)
         self._path_mean, self.augmenter.signs = tensors["path_mean"], tensors["augment.signs"]
         self.augmenter.probability = plain["probability"]
 
@@ -340,7 +334,3 @@ def _flat(plain: Mapping[str, Any]) -> dict[str, Any]:
     for name, item in plain.items():
         found |= {f"{name} {key}": value for key, value in item.items()} if isinstance(item, Mapping) else {name: item}
     return found
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

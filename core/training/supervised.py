@@ -20,12 +20,15 @@ from ..errors import UserError
 from ..networks.running import PRECISIONS
 from ..optimise import Schedule
 from .images import mixed_seed
+from .kept import below, kept_adam, restore_adam
 from .loop import Step
 
 BETAS = (0.9, 0.99)
 """Of Adam; the second one forgets faster than usual, as short runs need."""
 AVERAGE_RAMP = 10
 """The average of weights after n steps reaches back over at most about n / 10 of them, so that it never lags far."""
+LICENCE = "Apache-2.0"
+"""Of what is trained here: the pack's own."""
 WEIGHTS, ORDER, CHANCE = range(3)
 """What a random generator is for: the second number of its seed."""
 
@@ -131,9 +134,7 @@ class SupervisedTrainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            for key, value in self._adam.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
+        tensors |= kept_adam("adam.", self._adam, self.network)
         pictures = {"fingerprint": self.lesson.fingerprint, "about": self.lesson.about}
         return tensors, {"settings": asdict(self.settings), "pictures": pictures, "progress": self.lesson.progress()}
 
@@ -145,20 +146,16 @@ class SupervisedTrainer:
             raise UserError(f"This run was begun with other settings: {found}. Set them back, or begin another run.")
         if plain["pictures"]["fingerprint"] != self.lesson.fingerprint:
             self.notes.append(f"The pictures have changed since the run was begun ({plain['pictures']['about']}).")
-        self.network.load_state_dict(_below(tensors, "network."))
-        self.average.load_state_dict(_below(tensors, "average."))
-        names = [name for name, _ in self.network.named_parameters()]
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below(tensors, "adam.").items():
-            kind, name = key.split(".", 1)
-            state.setdefault(names.index(name), {})[kind] = value
-        self._adam.load_state_dict({**self._adam.state_dict(), "state": state})
+        self.network.load_state_dict(below(tensors, "network."))
+        self.average.load_state_dict(below(tensors, "average."))
+        restore_adam("adam.", self._adam, self.network, tensors)
         self.lesson.go_on(plain["progress"])
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The averaged network, with what it was made from."""
         tensors, metadata = self.lesson.packed(self.average)
         made = {
+            "licence": LICENCE,
             "settings": json.dumps(asdict(self.settings), sort_keys=True),
             "seed": str(self.settings.seed),
             "pictures": self.lesson.about,
@@ -221,10 +218,6 @@ class Rows:
 def generator(*numbers: int) -> torch.Generator:
     """A source of chance that numbers alone decide."""
     return torch.Generator().manual_seed(mixed_seed(*numbers))
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

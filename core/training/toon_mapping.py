@@ -117,11 +117,9 @@ class MappingLesson:
 
     @torch.no_grad()
     def _taught(self, z: Tensor) -> Tensor:
-        rows = torch.tensor(
-            [scene_vector(scene_of_latent(one), figure=self.teacher.options.figures) for one in z.numpy()]
-        )
-        self.teacher.cpu()
-        return self.teacher.encode(rows)
+        figure = self.teacher.options.figures
+        rows = [scene_vector(scene_of_latent(one), figure=figure) for one in z.numpy()]
+        return self.teacher.cpu().encode(torch.tensor(rows, dtype=torch.float32))
 
 
 @torch.no_grad()

@@ -106,7 +106,7 @@ class ToonSharpening:
         self.network.centre.requires_grad_(False)
         lesson = SupervisedSettings(batch=settings.batch, precision=settings.precision, seed=settings.seed)
         self.lesson = SceneLesson(self.network.options, corpus, lesson)
-        levels = int(math.log2(self.network.options.resolution)) - 3
+        levels = max(int(math.log2(self.network.options.resolution)) - 3, 2)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mixed_seed(settings.seed, WEIGHTS))
             self.judge = Judge(self.network.options.scenes, settings.width, levels)
