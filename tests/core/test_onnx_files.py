@@ -166,6 +166,12 @@ def test_an_export_gives_the_networks_own_embedding_and_maps(tmp_path, fold, pro
         assert error(mine, expected) < EXACT
 
 
+def test_a_bias_before_a_norm_goes_into_the_norm(tmp_path):
+    network = written.random_iresnet()
+    ours = found(saved(tmp_path, written.IResNetExport(network, fold=False, biased=True).content))
+    assert error(ours(pictures()), network(pictures())) < EXACT
+
+
 @pytest.mark.parametrize(
     ("scaling", "effect"), [((127.5, 1 / 128), 127.5 / 128), ((127.5, 1 / 127.5), 1.0), ((0.5, 2.0), 1.0)]
 )
