@@ -18,12 +18,12 @@ def warped(pictures: Tensor, matrices: Tensor, side: int) -> Tensor:
     return functional.grid_sample(pictures, grid, "bilinear", "reflection", align_corners=False)
 
 
-def coarser(pictures: Tensor, share: float, coarsest: int, random: torch.Generator) -> Tensor:
-    """The first `share` of the batch [B, C, S, S] seen at lower resolutions from `coarsest` on, brought back to S."""
+def coarser(pictures: Tensor, share: float, coarsest: float, random: torch.Generator) -> Tensor:
+    """The first `share` of the batch [B, C, S, S] seen at lower resolutions from `coarsest` · S on, back at S."""
     size, count = pictures.shape[-1], int(len(pictures) * share) // SIZES_A_STEP
     parts = []
     for number in range(SIZES_A_STEP):
-        side = int(torch.randint(coarsest, size + 1, (), generator=random))
+        side = int(torch.randint(max(round(coarsest * size), 1), size + 1, (), generator=random))
         part = pictures[number * count : (number + 1) * count]
         small = functional.interpolate(part, (side, side), mode="bilinear", antialias=True)
         parts.append(functional.interpolate(small, (size, size), mode="bilinear"))

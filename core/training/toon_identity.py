@@ -38,8 +38,8 @@ MARGIN, SCALE = 0.3, 24.0
 thousands of classes; here a batch holds some tens."""
 MISSED = 0.012
 """Deviation of a point that a landmark finder gives, in distances between the eyes' middles."""
-COARSE, COARSEST = 0.4, 48
-"""Share of the crops seen at a lower resolution, and the lowest, in pixels."""
+COARSE, COARSEST = 0.4, 0.43
+"""Share of the crops seen at a lower resolution, and the lowest, as a share."""
 GRAIN, GLARE = 0.03, 0.12
 """Deviation of noise at most, and the most by which brightness is off."""
 SLOPE = 0.25

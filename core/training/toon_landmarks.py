@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..face.landmarks import move_points
+from ..face.landmarks import EYE_CORNERS, move_points
 from ..methods.find_toon import FORMAT, VERSION, WIDER, ToonFinder, box_of, crops, roll_of, squares
 from ..networks.landmark_finder import FACE_SIDE, STRIDE, FinderOptions, LandmarkFinder
 from ..toon.corpus import Corpus
@@ -46,10 +46,8 @@ FINE = (0.04, 0.08, 0.06)
 the scout gives them, and as the marker's first look does."""
 NO_FACE = 0.3
 """Share of the squares that hold none."""
-COARSE, COARSEST, GRAIN, GLARE = 0.5, 28, 0.04, 0.15
+COARSE, COARSEST, GRAIN, GLARE = 0.5, 0.35, 0.04, 0.15
 """Of the squares and scenes: see `core.training.spoiling`."""
-EYE_CORNERS = (36, 45)
-"""Outer ones; errors are measured in their distance."""
 WEIGHTS_OF = {"face": 1.0, "place": 0.5, "size": 0.5, "points": 10.0, "verdict": 0.5}
 SHEET = 8
 """Pictures on a sheet."""
@@ -94,8 +92,7 @@ class LandmarksLesson:
         faces, points, shown = self._squares(rows[half:], random)
         maps, marked, logits = run(network, scenes, faces)
         off = (marked - points).norm(dim=2).mean(1)
-        first, second = EYE_CORNERS
-        apart = (points[:, first] - points[:, second]).norm(dim=1).clamp(min=1e-3)
+        apart = (points[:, EYE_CORNERS[0][0]] - points[:, EYE_CORNERS[1][1]]).norm(dim=1).clamp(min=1e-3)
         terms = scout_terms(maps, wanted, asked)
         terms["points"] = (off / apart)[shown].sum() / shown.sum().clamp(min=1)
         terms["verdict"] = functional.binary_cross_entropy_with_logits(logits, shown.float())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from ..face.landmarks import EYE_CORNERS, Face
 from ..face.model import FaceModel
 from ..face.surface import JAW_LANDMARKS
 from ..methods.find_toon import ToonFinder
@@ -33,10 +37,10 @@ def regressor_quality(regressor: FaceRegressor, corpus: Corpus, model: FaceModel
     """On the portraits of `corpus`, which `model` drew, without landmarks.
 
     pitch, yaw, roll: median error in degrees; angles: median over the pictures of the mean of the three.
-    identity, expression, albedo, light, joints: correlation of all the values that vary, each in deviations of the
-    truth round its mean, taken as one list; '… each': the mean of the values' own correlations. 'identity shape':
-    correlation of where identity alone puts vertices of the face, round their mean. points: median over the pictures of
-    the mean distance of the face's vertices in the picture, percent of its side.
+    identity, expression, albedo, light, joints: correlation of all the values that vary, each round its true mean,
+    taken as one list; '… each': the mean of the values' own correlations, of which many are hardly to be seen.
+    'identity shape': correlation of where identity alone puts vertices of the face, round their mean. points: median
+    over the pictures of the mean distance of the face's vertices in the picture, percent of its side.
     """
     true = corpus_params(corpus, model)
     told = regressor.regress(torch.cat(_pictures(corpus)))
@@ -96,24 +100,31 @@ def finder_quality(finder: ToonFinder, corpus: Corpus) -> dict[str, float]:
     percent of the distance between the outer corners of the eyes; without jaw: of the 51 others. missed: pictures whose
     best face is nowhere near, percent. extra: faces beyond the first, in percent of the pictures.
     """
-    true, errors, inner, missed, extra = corpus.truth("landmarks68"), [], [], 0, 0
+    true, errors, extra = corpus.truth("landmarks68"), [], 0
     for rows, pictures in zip(torch.arange(corpus.count).split(AT_ONCE), _pictures(corpus), strict=True):
         for marks, faces in zip(true[rows], finder.find(pictures), strict=True):
             extra += max(len(faces) - 1, 0)
-            off = (faces[0].points - marks).norm(dim=1) / (marks[36] - marks[45]).norm() if faces else None
-            if off is None or off.mean() > NOWHERE_NEAR:
-                missed += 1
-                continue
-            errors.append(off.mean())
-            inner.append(off[JAW_LANDMARKS:].mean())
-    found = torch.stack([torch.stack(errors), torch.stack(inner)]) * 100 if errors else torch.full((2, 1), torch.nan)
+            errors.append((marks_error(faces, marks), marks_error(faces, marks, JAW_LANDMARKS)))
+    found = torch.tensor(errors)
+    known = found[found.isfinite().all(1)]
     return {
-        "error": found[0].median().item(),
-        "error mean": found[0].mean().item(),
-        "error without jaw": found[1].median().item(),
-        "missed": missed / corpus.count * 100,
+        "error": known[:, 0].median().item(),
+        "error mean": known[:, 0].mean().item(),
+        "error without jaw": known[:, 1].median().item(),
+        "missed": (1 - len(known) / corpus.count) * 100,
         "extra": extra / corpus.count * 100,
     }
+
+
+def marks_error(faces: Sequence[Face], true: Tensor, first: int = 0) -> float:
+    """Mean distance of the best face's points from `true` [68, 2], those from `first` on, in percent of the distance
+    between the eyes' outer corners; infinite where no face is there or it is another one.
+    """
+    if not faces:
+        return math.inf
+    outer = (true[EYE_CORNERS[0][0]] - true[EYE_CORNERS[1][1]]).norm()
+    off = (faces[0].points - true).norm(dim=1) / outer
+    return off[first:].mean().item() * 100 if off.mean() < NOWHERE_NEAR else math.inf
 
 
 def _auc(alike: Tensor, same: Tensor, pairs: Tensor) -> float:
@@ -145,12 +156,11 @@ def _at_rest(model: FaceModel, params: FaceParams) -> Tensor:
 
 
 def _correlations(told: Tensor, true: Tensor) -> tuple[float, float]:
-    """[N, K] twice -> mean of the columns' correlations, and that of all in deviations of the truth."""
+    """[N, K] twice -> mean of the columns' correlations, and that of all, round the means of the truth."""
     varies = true.std(0) > VARIES
     told, true = told[:, varies], true[:, varies]
     each = [_correlation(a, b) for a, b in zip(told.T, true.T, strict=True)]
-    spread, middle = true.std(0), true.mean(0)
-    return sum(each) / max(len(each), 1), _correlation((told - middle) / spread, (true - middle) / spread)
+    return sum(each) / max(len(each), 1), _correlation(told - true.mean(0), true - true.mean(0))
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

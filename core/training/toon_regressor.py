@@ -37,6 +37,8 @@ mean over all fields, as published, the same error took three times as long."""
 WEIGHTS_OF = {"identity": 1.0, "expression": 1.0, "albedo": 0.5, "joints": 0.3, "angles": 2.0, "light": 0.7,
               "translation": 1.0}  # fmt: skip
 """The groups of `core.face.coding`, in the order of the heads, and the weight of each one's mean squared error."""
+BY_SPREAD = ("identity", "expression", "albedo")
+"""Groups in which a value counts by its deviation: many expressions are never more than a tremor."""
 FRAMING = Framing(wider=1.11, raised=0.0, part=0.75, lowered=11 / 128)
 """The square that the regressor looks at, the middle 96 pixels of 128 across: the 68 points of 11,000 portraits never
 leave it, and pixels of hair and shoulders would take half of the time."""
@@ -46,11 +48,11 @@ POINTS, POINT_WEIGHT = 160, 0.5
 """Points of the face that are compared in the picture, and the weight of their mean distance in percent of its side."""
 SHIFT, ZOOM, TURN = 0.035, 0.06, 0.05
 """Largest shift in sides of the picture, change of size, turn in radians: generators and croppers are not exact."""
-COARSE, COARSEST = 0.4, 40
-"""Share of the pictures seen at a lower resolution, as small generators make them, and the lowest, in pixels."""
+COARSE, COARSEST = 0.4, 0.42
+"""Share of the pictures seen at a lower resolution, as small generators make them, and the lowest, as a share."""
 GRAIN, GLARE = 0.03, 0.04
 """Deviation of noise at most, and the most by which brightness is off; more would contradict the light."""
-EARLY, EARLY_SIDE = 0.5, 64
+EARLY, EARLY_SIDE = 0.2, 64
 """Part of the run in which pictures are shrunk to so many pixels, which takes half of the time: what is learnt is
 kept when they grow (progressive resizing: Howard 2018, "Training ImageNet in 3 hours for $25")."""
 SHEET = 8
@@ -102,11 +104,11 @@ class RegressorLesson:
             pictures = functional.interpolate(pictures, (EARLY_SIDE, EARLY_SIDE), mode="bilinear", antialias=True)
         found, wanted = run(network, pictures), self.coding.encode(params)
         terms = {}
-        varies = (self.coding.scale > 0).float()
-        squares, start = (found - wanted).square() * varies, 0
+        squares, start = (found - wanted).square(), 0
         for name, count in self.coding.groups:
-            group = slice(start, start + count)
-            terms[name] = WEIGHTS_OF[name] * squares[:, group].sum(1).mean() / varies[group].sum().clamp(min=1)
+            shares = self.coding.scale[start : start + count]
+            shares = shares if name in BY_SPREAD else (shares > 0).float()
+            terms[name] = WEIGHTS_OF[name] * (squares[:, start : start + count] @ shares).mean() / shares.sum()
             start += count
         places = [projected(self._points, self.coding.decode(each)) for each in (found, wanted)]
         terms["points"] = POINT_WEIGHT * 100 / self._side * (places[0] - places[1]).norm(dim=2).mean()
