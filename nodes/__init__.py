@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     face_find,
     face_fit,
+    face_ganfit,
     face_params,
     host,
     identity,
@@ -14,6 +15,8 @@ from . import (
     regress,
     save,
     stylegan,
+    texture,
+    texture_train,
     toon,
     train,
 )
@@ -23,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     *load.NODES,
     *face_find.NODES,
     *face_fit.NODES,
+    *face_ganfit.NODES,
     *regress.NODES,
     *identity.NODES,
     *face_params.NODES,
@@ -31,6 +35,8 @@ NODES: list[type[io.ComfyNode]] = [
     *latents.NODES,
     *invert.NODES,
     *train.NODES,
+    *texture.NODES,
+    *texture_train.NODES,
     *toon.NODES,
 ]
 """Every node of the pack, in the order of the menus."""

@@ -10,7 +10,7 @@ from ..core.errors import UserError
 from ..core.face.mesh import TEXTURE_SIZE, to_mesh
 from ..core.face.model import FaceModel
 from ..core.face.render import MODES, RenderSettings, overlay, render
-from ..core.methods.fit import TEXTURES, FitSettings, fit, fit_steps
+from ..core.methods.fit import TEXTURES, FitSettings, GanFit, fit, fit_steps, loss_curves, loss_table
 from ..core.types import FaceParams, Landmarks, common_batch
 from . import host
 from .host import io
@@ -58,7 +58,7 @@ class Fit3dmm(io.ComfyNode):
                     min=0,
                     max=MOST_STEPS,
                     tooltip="Steps that compare pixels, for light, skin and finer shape; most of the time goes here. 0 "
-                    "stops after the landmarks.",
+                    "stops after the landmarks. A connected method brings its own steps.",
                 ),
                 io.Float.Input(
                     "landmark_noise",
@@ -88,7 +88,8 @@ class Fit3dmm(io.ComfyNode):
                     options=list(TEXTURES),
                     default=FitSettings.texture,
                     tooltip="Where the result's colours come from: unwrapped from the photograph (3 MB a frame at 512 "
-                    "texels; one for all when identity is shared), or the model's own skin colours, fitted.",
+                    "texels; one for all when identity is shared), or the model's own skin colours, fitted; with "
+                    "GANFit the map of its texture generator.",
                 ),
                 io.Int.Input(
                     "texture_size",
@@ -140,6 +141,12 @@ class Fit3dmm(io.ComfyNode):
                     tooltip="1 where pixels may be compared, 0 over hands, microphones or hair; 1 or B masks of any "
                     "size.",
                 ),
+                host.FitMethod.Input(
+                    "method",
+                    optional=True,
+                    tooltip="How pictures are compared after the landmarks: GANFit, from the node of that name. "
+                    "Without it by pixels, under a light in closed form.",
+                ),
             ],
             outputs=[
                 host.FaceParams.Output(display_name="face_params", tooltip="B frames, in the order of the pictures."),
@@ -148,6 +155,12 @@ class Fit3dmm(io.ComfyNode):
                     display_name="report",
                     tooltip="Frames with a face, and how far landmarks and colours are off on average.",
                 ),
+                io.String.Output(
+                    display_name="losses",
+                    tooltip="A table: the weighted terms of the comparison with the pictures at its first and last "
+                    "step, mean of all frames.",
+                ),
+                io.Image.Output(display_name="curves", tooltip="The same terms over all steps, as a chart."),
             ],
         )
 
@@ -159,15 +172,16 @@ class Fit3dmm(io.ComfyNode):
         face_model: FaceModel,
         start: FaceParams | None = None,
         mask: Tensor | None = None,
+        method: GanFit | None = None,
         **options: object,
     ) -> io.NodeOutput:
         settings = FitSettings(**options)
         pictures = host.picture_in(image)
         allowed = None if mask is None else host.mask_in(mask, tuple(pictures.shape[-2:]))
-        total = fit_steps(int(landmarks.found.sum()), settings)
-        with host.memory(face_model), host.optimising(total) as watch:
-            given = host.fresh((pictures, landmarks, start, allowed))
-            result = fit(given[0], given[1], host.fresh(face_model), settings, watch, given[2], given[3])
+        total = fit_steps(int(landmarks.found.sum()), settings, method=method)
+        with host.memory(face_model, *_networks(method)), host.optimising(total) as watch:
+            given = host.fresh((pictures, landmarks, face_model, start, allowed, method))
+            result = fit(*given[:3], settings, watch, *given[3:])
             params = result.params.map(Tensor.detach)
         with host.memory(face_model) as device:
             drawn = torch.cat(
@@ -177,7 +191,11 @@ class Fit3dmm(io.ComfyNode):
                 ]
             )
         report = f"{face_model.layout}: {result.report}"
-        return io.NodeOutput(params.to("cpu"), host.picture_out(drawn), report, ui=host.show_text(report))
+        weights = {} if method is None else vars(method.weights)
+        table, curves = loss_table(result.history, weights), host.picture_out(loss_curves(result.history))
+        return io.NodeOutput(
+            params.to("cpu"), host.picture_out(drawn), report, table, curves, ui=host.show_text(report)
+        )
 
 
 class RenderFace(io.ComfyNode):
@@ -325,6 +343,14 @@ class FaceMesh(io.ComfyNode):
         with host.memory(face_model) as device:
             mesh = to_mesh(face_model, face_params[frame - 1 : frame].to(device), texture_size, posed)
         return io.NodeOutput(host.mesh_out(mesh))
+
+
+def _networks(method: GanFit | None) -> list[torch.nn.Module]:
+    """What a method computes with."""
+    if method is None:
+        return []
+    found = [] if method.network is None else [method.network.network]
+    return found if method.textures is None else [*found, method.textures.source]
 
 
 def _chunks(frames: int) -> list[slice]:

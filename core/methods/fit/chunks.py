@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -14,17 +14,23 @@ from ...types import FaceParams
 from .frames import in_turn
 from .settings import FitSettings
 
+History = dict[str, list[float]]
+"""Every weighted term at every step."""
 Preview = Callable[[FaceParams], Tensor]
 """Makes a picture [3, H, W] of the frames in work."""
 
 
 class Chunk(Protocol):
-    """Some frames in work. result: what became of them."""
+    """Some frames in work. result: what became of them. error: [n] how far their colours are off. history: of the run,
+    summed over them.
+    """
 
     result: FaceParams
+    error: Tensor
+    history: History
 
     def go(self, watch: Watch | None, preview: Preview | None) -> None:
-        """Fills in `result`."""
+        """Fills them in."""
 
 
 T = TypeVar("T", bound=Chunk)
@@ -67,3 +73,13 @@ def chunk_runs(frames: int, settings: FitSettings, steps: int) -> list[int]:
     if not steps:
         return []
     return [steps] * (-(-frames // settings.chunk) + (settings.share_identity and frames > 1))
+
+
+def mean_history(done: Sequence[Chunk]) -> History:
+    """The mean over all frames, as long as the shortest run."""
+    frames = sum(len(work.result) for work in done)
+    length = min(len(values) for work in done for values in work.history.values())
+    return {
+        name: [sum(work.history[name][step] for work in done) / frames for step in range(length)]
+        for name in done[0].history
+    }

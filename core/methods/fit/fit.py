@@ -23,9 +23,9 @@ from ...face.surface import JAW_LANDMARKS
 from ...optimise import Watch
 from ...types import FaceParams, Landmarks, common_batch
 from ..unwrap import UnwrapSettings, unwrap, wearing
-from .chunks import Preview
+from .chunks import History, Preview
 from .frames import fill, in_turn, smooth
-from .ganfit_stage import GanFit, History, fit_ganfit, ganfit_runs
+from .ganfit_stage import GanFit, fit_ganfit, ganfit_runs
 from .landmarks_stage import OUTER_EYE_CORNERS, fit_landmarks, landmark_runs, project_landmarks
 from .pixels_stage import fit_pixels, pixel_runs
 from .settings import FitSettings
@@ -65,14 +65,14 @@ class FitReport:
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """What `fit` found: `params` of every frame that came in, how well they agree with it, and how GANFit came there.
+    """What `fit` found: `params` of every frame that came in, how well they agree with it, and the way there.
 
-    history: every weighted term of GANFit at every step, a frame's mean; None where pixels alone were compared.
+    history: every weighted term at every step of the comparison with the pictures, a frame's mean; empty without one.
     """
 
     params: FaceParams
     report: FitReport
-    history: History | None = None
+    history: History
 
 
 def fit(
@@ -112,7 +112,7 @@ def fit(
     first, second = in_turn(watch, [sum(runs), compared])
     show = _preview(None if seen is None else seen[:1], model, landmarks.size) if watch is not None else None
     known = fit_landmarks(points, model, known, settings, start is not None, first, show)
-    pixel_error, history, loss = None, None, math.nan
+    pixel_error, history, loss = None, {}, math.nan
     if seen is not None:
         if method is not None:
             usable = allowed
@@ -121,7 +121,7 @@ def fit(
             stage = (seen, points, model, known, settings, method, second, show, usable, start is not None)
             known, error, history = fit_ganfit(*stage)
         elif settings.pixel_steps:
-            known, error = fit_pixels(seen, points, model, known, settings, second, show, allowed)
+            known, error, history = fit_pixels(seen, points, model, known, settings, second, show, allowed)
         if compared:
             loss = error.mean().item()
             pixel_error = known.angles.new_full((frames,), torch.nan).index_put((found,), error)

@@ -13,7 +13,7 @@ from ...errors import UserError
 Lighting = Literal["harmonics", "point"]
 LIGHTINGS: tuple[Lighting, ...] = ("harmonics", "point")
 """Deep3DFaceRecon's spherical harmonics, or GANFit's point light plus an even one."""
-LARGEST_VIEW = 1024
+SMALLEST_VIEW, LARGEST_VIEW = 32, 1024
 """Pixels; a random view feeds nothing but the recogniser, which looks at 112."""
 
 
@@ -93,5 +93,7 @@ class GanFitSettings:
             raise UserError(f"GANFit makes at least 1 step; got {self.steps}.")
         if not self.rate > 0:
             raise UserError(f"The rate of a texture's latent must be above 0; got {self.rate:g}.")
-        if not 32 <= self.view_size <= LARGEST_VIEW:
-            raise UserError(f"GANFit's random views measure 32 to {LARGEST_VIEW} pixels; got {self.view_size}.")
+        if not SMALLEST_VIEW <= self.view_size <= LARGEST_VIEW:
+            raise UserError(
+                f"GANFit's random views measure {SMALLEST_VIEW} to {LARGEST_VIEW} pixels; got {self.view_size}."
+            )

@@ -25,7 +25,7 @@ from ...optimise import AdamSettings, Watch, minimise
 from ...types import Camera, FaceParams, Landmarks
 from ..identity import IdentityNetwork
 from ..texture_gan import TextureGan, free_textures, own_textures
-from .chunks import Preview, chunk_runs, fit_in_chunks
+from .chunks import History, Preview, chunk_runs, fit_in_chunks, mean_history
 from .close_up import GRAZING, CloseUp
 from .frames import join
 from .ganfit_settings import NEED_NETWORK, GanFitSettings, Weights
@@ -40,7 +40,6 @@ from .unknowns import SCHEDULE, FaceUnknowns
 BACKGROUND = 0.5
 """Grey behind a head in a random view."""
 DRAWING = RenderSettings(antialias=False, cull="back")
-History = dict[str, list[float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +98,7 @@ def fit_ganfit(
     done = fit_in_chunks(start, settings, method.settings.steps, chunk, watch, preview)
     face = join([replace(work.result, texture=None) for work in done])
     maps = [work.result.texture for work in (done[:1] if shared else done)]
-    return replace(face, texture=torch.cat(maps)), torch.cat([work.error for work in done]), _mean_history(done)
+    return replace(face, texture=torch.cat(maps)), torch.cat([work.error for work in done]), mean_history(done)
 
 
 def ganfit_runs(frames: int, settings: FitSettings, method: GanFit) -> list[int]:
@@ -158,6 +157,7 @@ class _Chunk:
             schedule=SCHEDULE,
             rates={**self._unknowns.rates, **self._lights.rates, **latent},
             limits={**self._unknowns.limits, **self._lights.limits},
+            keep_best=not self._weights.novel_view,  # with it, the lowest loss is that of the luckiest view
         )
         show = None if preview is None else lambda parameters: preview(self._result(parameters))
         run = minimise(self._begin, self._loss, settings, watch, show)
@@ -258,13 +258,3 @@ class _Chunk:
 def _regions(model: FaceModel) -> tuple[Tensor, Tensor]:
     """[F] bool each: facial skin, whose colours are compared; and that with eyes and mouth, which gaze may move."""
     return model.face_region, model.face_region | ~model.skin_region
-
-
-def _mean_history(done: list[_Chunk]) -> History:
-    """The mean over all frames of every term, as long as the shortest run."""
-    frames = sum(len(work.result) for work in done)
-    length = min(len(values) for work in done for values in work.history.values())
-    return {
-        name: [sum(work.history[name][step] for work in done) / frames for step in range(length)]
-        for name in done[0].history
-    }

@@ -20,7 +20,7 @@ from ...face.normals import vertex_normals
 from ...face.render import PosedMesh, Rendered, RenderSettings, render_mesh
 from ...optimise import AdamSettings, Watch, minimise
 from ...types import FaceParams
-from .chunks import Preview, chunk_runs, fit_in_chunks
+from .chunks import History, Preview, chunk_runs, fit_in_chunks, mean_history
 from .close_up import GRAZING, CloseUp
 from .frames import join
 from .landmarks_stage import LandmarkCost, eye_distance
@@ -52,8 +52,9 @@ def fit_pixels(
     watch: Watch | None = None,
     preview: Preview | None = None,
     mask: Tensor | None = None,
-) -> tuple[FaceParams, Tensor]:
-    """`start` [B frames] refined against `pictures` [B, 3, H, W], and the remaining colour distance [B], 0…√3.
+) -> tuple[FaceParams, Tensor, History]:
+    """`start` [B frames] refined against `pictures` [B, 3, H, W]; the remaining colour distance [B], 0…√3; and every
+    term's way, a frame's mean.
 
     points: [B, 68, 2] landmarks. mask: [B or 1, 1, H, W] 0…1, where to compare, or None. With a shared identity, that
     and the albedo are found from a first chunk of frames spread over the clip, then held.
@@ -66,7 +67,7 @@ def fit_pixels(
         return _Chunk(pictures[frames], points[frames], part, begin, settings, allowed, shared, known)
 
     done = fit_in_chunks(start, settings, settings.pixel_steps, chunk, watch, preview)
-    return join([work.result for work in done]), torch.cat([work.error for work in done])
+    return join([work.result for work in done]), torch.cat([work.error for work in done]), mean_history(done)
 
 
 def pixel_runs(frames: int, settings: FitSettings) -> list[int]:
@@ -91,7 +92,7 @@ class _Chunk:
         shared: bool,
         known: _Chunk | None,
     ) -> None:
-        self.result, self.error = start, start.angles.new_zeros(len(start))
+        self.result, self.error, self.history = start, start.angles.new_zeros(len(start)), {}
         self._model, self._start, self._settings = model, start, settings
         self._faces = model.faces[model.face_region]
         self._light = start.light
@@ -110,7 +111,7 @@ class _Chunk:
         self.found: dict[str, Tensor] = {}
 
     def go(self, watch: Watch | None, preview: Preview | None) -> None:
-        """Fills in `result`, `error` and `found`."""
+        """Fills in `result`, `error`, `history` and `found`."""
         free = {"colours"} & self._begin.keys()
         settings = AdamSettings(
             steps=self._settings.pixel_steps,
@@ -119,7 +120,8 @@ class _Chunk:
             limits={**self._unknowns.limits, **dict.fromkeys(free, (0.0, 1.0))},
         )
         show = None if preview is None else lambda parameters: preview(self._face(parameters))
-        self.found = minimise(self._begin, self._loss, settings, watch, show).parameters
+        run = minimise(self._begin, self._loss, settings, watch, show)
+        self.found, self.history = run.parameters, run.history
         with torch.no_grad():
             _, off, weight = self._compared(self.found)
             self.error = (off * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
