@@ -63,10 +63,11 @@ def test_rows_have_mean_0_and_deviation_1(head):
 
 def test_what_never_varies_is_0_in_a_row_and_comes_back(head):
     params = faces(head)
-    params = dataclasses.replace(params, angles=torch.tensor([[0.1, 0.2, 0.3]]).expand(20, -1))
+    rounding = 3e-8 * torch.randn(20, 3, generator=torch.Generator().manual_seed(2))
+    params = dataclasses.replace(params, angles=torch.tensor([[0.1, 0.2, 0.3]]) + rounding)
     coding = FaceCoding.measured(params, head, ALL)
     rows = coding.encode(params)
-    assert torch.isfinite(rows).all()
+    assert torch.isfinite(rows).all() and rows[:, -33:-30].abs().max() == 0  # light 27 and translation 3 come after
     torch.testing.assert_close(coding.decode(rows + 5.0).angles, params.angles, rtol=0, atol=1e-6)
 
 

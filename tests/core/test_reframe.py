@@ -75,6 +75,15 @@ def test_there_and_back(head, kind):
     assert back.camera.size == SIZE
 
 
+def test_the_light_turns_with_the_picture(head):
+    """A picture lying on its side: what was lit from above is lit from the side that is above in it."""
+    params = faces(head)
+    turned = reframed(params, similarity(0.5 * math.pi, 1.0, (160.0, 0.0)), SIZE)
+    normals = torch.nn.functional.normalize(torch.randn(3, 20, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    before, after = (normals.double() @ rotation_matrix(face.angles).mT for face in (params, turned))
+    torch.testing.assert_close(shade(turned.light, after), shade(params.light, before))
+
+
 def test_parameters_of_another_picture_size_are_scaled_first(head):
     params = faces(head)
     crop = Crop("cut", (Stage(similarity(0.0, 0.5, (3.0, 4.0)), (80, 80), "bilinear"),), SIZE)
