@@ -14,7 +14,7 @@ from .train_toon import add_run_options, drive
 
 PLAIN = SupervisedSettings(decay=0.0, longest=1e6, warm_up=0.02)
 """Without what keeps classifiers from learning by heart: these networks see few pictures often."""
-SCENES = replace(PLAIN, steps=10_000, batch=16, rate=1e-2, precision="bf16")
+SCENES = replace(PLAIN, steps=10_000, batch=16, rate=3e-2, precision="bf16")
 SHARP = replace(PLAIN, steps=4000, batch=16, rate=8e-4, precision="bf16")
 WHOLE = replace(PLAIN, steps=3000, batch=256, rate=0.3)
 """The mapping network's weights are a hundred times as large as others (rate multiplier 0.01), and so are its steps."""
