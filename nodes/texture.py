@@ -46,7 +46,7 @@ class LoadTextureGan(io.ComfyNode):
                     f"file: the face model's own albedo directions. {FREE}: any map at all, for fits.",
                 ),
                 io.Int.Input(
-                    "size",
+                    "texture_size",
                     default=BASIS_SIZE,
                     min=SMALLEST_SIZE,
                     max=LARGEST_SIZE,
@@ -74,12 +74,12 @@ class LoadTextureGan(io.ComfyNode):
         return file if file in (None, OWN, FREE) else host.file_state(host.model_path(file))
 
     @classmethod
-    def execute(cls, file: str, size: int, face_model: FaceModel | None = None) -> io.NodeOutput:
+    def execute(cls, file: str, texture_size: int, face_model: FaceModel | None = None) -> io.NodeOutput:
         if file in (OWN, FREE) and face_model is None:
             raise UserError(f"{file} is made from a face model. Connect one, or choose a file.")
         with host.loading():
             if file in (OWN, FREE):
-                gan = (own_textures if file == OWN else free_textures)(face_model, size)
+                gan = (own_textures if file == OWN else free_textures)(face_model, texture_size)
             else:
                 gan = load_texture_gan(host.model_path(file), face_model.layout if face_model else None)
         about = gan.describe()
@@ -200,7 +200,7 @@ class UnwrapTexture(io.ComfyNode):
                 host.FaceParams.Input("face_params", tooltip="Their fit; as many frames, or 1 for all."),
                 host.FaceModel.Input("face_model", tooltip="The model of these parameters; its UV layout is used."),
                 io.Int.Input(
-                    "size",
+                    "texture_size",
                     default=defaults.size,
                     min=SMALLEST_SIZE,
                     max=LARGEST_SIZE,
@@ -262,7 +262,7 @@ class UnwrapTexture(io.ComfyNode):
         image: Tensor,
         face_params: FaceParams,
         face_model: FaceModel,
-        size: int,
+        texture_size: int,
         delight: bool,
         fill: str,
         whole_head: bool,
@@ -271,7 +271,7 @@ class UnwrapTexture(io.ComfyNode):
     ) -> io.NodeOutput:
         pictures = host.picture_in(image)
         allowed = None if mask is None else host.mask_in(mask, tuple(pictures.shape[-2:]))
-        settings = UnwrapSettings(size, delight, fill, whole_head, one_texture)
+        settings = UnwrapSettings(texture_size, delight, fill, whole_head, one_texture)
         with host.memory(face_model) as device:
             found = unwrap(
                 pictures.to(device),
