@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.face import alignment, detect, marks, points_text
+from ..core.face import alignment, marks, points_text
 from ..core.face.crop import Crop, paste, take
 from ..core.face.landmarks import MISSING, WHICH, Face, Missing, Which, choose, convert, from_core_payload, move
+from ..core.methods.find_toon import MINIMUM_SCORE
 from ..core.types import Landmarks
-from . import host
+from . import face_finders, host
+from .face_finders import INSIGHTFACE, MARKERS, TOON, YUNET
 from .host import io
 
-AUTO, CORE, YUNET, TEXT, FILE = "auto", "core landmarks", "YuNet", "points text", "points file"
-SOURCES = (AUTO, CORE, YUNET, TEXT, FILE)
-YUNET_ORIGIN = "OpenCV's model zoo, models/face_detection_yunet"
-YUNET_LICENCE = "MIT"
+AUTO, CORE, TEXT, FILE, FIND = "auto", "core landmarks", "points text", "points file", "find"
+SOURCES = (AUTO, CORE, YUNET, TEXT, FILE, TOON, *MARKERS, INSIGHTFACE)
 LARGEST_CROP = 4096
 """Pixels; the side of a crop that would take 200 MB a picture."""
 
@@ -31,17 +29,19 @@ class FindFace(io.ComfyNode):
             node_id="PortraitRigFindFace",
             display_name="Find Face",
             category="Portrait Rig/face",
-            description="The landmarks of one face in every picture: from ComfyUI's own MediaPipe landmarker, from "
-            "OpenCV's YuNet, or from points that you type or read from a file.",
+            description="The landmarks of one face in every picture: by the embedded finder of drawn faces, by "
+            "insightface's or OpenCV's networks where their files are, from ComfyUI's MediaPipe landmarker, or from "
+            "points that you type or read from a file.",
             inputs=[
                 io.Image.Input("image", tooltip="B pictures of any size."),
                 io.Combo.Input(
                     "source",
                     options=list(SOURCES),
                     default=AUTO,
-                    tooltip="Where points come from. 'auto' takes the first that there is: linked core landmarks (478 "
-                    "points), typed points, the points file, YuNet's model file (5 points, enough for crops, not for a "
-                    "fit).",
+                    tooltip="Where points come from. 'auto' takes linked core landmarks (478 points), typed points or "
+                    "the points file, else it looks for faces: 'toon' is embedded and knows drawn ones (68 points); "
+                    "insightface (68 with its 1k3d68 or 2d106det, else 5) and YuNet (5) need files. 5 points are "
+                    "enough for crops, not for a fit.",
                 ),
                 io.Combo.Input(
                     "which",
@@ -73,11 +73,12 @@ class FindFace(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "minimum_score",
-                    default=detect.MINIMUM_SCORE,
+                    default=MINIMUM_SCORE,
                     min=0.1,
                     max=1.0,
                     step=0.05,
-                    tooltip="YuNet only: faces it is less sure of are not reported; 0.1…1.",
+                    tooltip="Where faces are looked for: those that the finder is less sure of are not reported; "
+                    "0.1…1. Lower finds turned and small faces, and mistakes.",
                 ),
                 host.CoreLandmarks.Input(
                     "core_landmarks",
@@ -125,8 +126,10 @@ class FindFace(io.ComfyNode):
             found = points_text.parse(points, size, len(pictures))
         elif source == FILE:
             found = points_text.parse(points_text.read(host.input_path(points_file)), size, len(pictures))
+        elif source == FIND:
+            found = face_finders.find_automatically(pictures, minimum_score)
         else:
-            found = detect.find_with_yunet(pictures, _yunet(), minimum_score)
+            found = face_finders.find(source, pictures, minimum_score)
         chosen, kept = choose(found, size, which, number, missing)
         pictures = pictures[kept]
         marked = marks.draw(pictures, chosen)
@@ -276,7 +279,7 @@ def _chosen(source: str, core_landmarks: object, points: str, points_file: str) 
         return CORE
     if points.strip():
         return TEXT
-    return FILE if points_file.strip() else YUNET
+    return FILE if points_file.strip() else FIND
 
 
 def _core_faces(payload: object, pictures: Tensor) -> list[list[Face]]:
@@ -294,12 +297,6 @@ def _core_faces(payload: object, pictures: Tensor) -> list[list[Face]]:
             "pictures to both nodes."
         )
     return found
-
-
-def _yunet() -> Path:
-    """The newest YuNet in the model folder."""
-    names = [name for name in host.model_names({".onnx"}) if "yunet" in name.lower()]
-    return host.model_path(names[-1] if names else detect.MODEL_NAME, YUNET_ORIGIN, YUNET_LICENCE)
 
 
 NODES = [FindFace, AlignFace, PasteFace, LandmarksToText]
