@@ -53,15 +53,20 @@ def add_run_options(parser: argparse.ArgumentParser, defaults: SupervisedSetting
 
 def train_toon(options: argparse.Namespace) -> int:
     """Runs it and says what happened; the exit status."""
-    settings = SupervisedSettings(
+
+    def trainer() -> Trainer:
+        settings = settings_of(options)
+        held_out = None if options.held_out is None else Corpus(options.held_out)
+        return SupervisedTrainer(settings, options.lesson(Corpus(options.corpus), held_out, settings))
+
+    return drive(trainer, options)
+
+
+def settings_of(options: argparse.Namespace) -> SupervisedSettings:
+    """What `add_run_options` was told."""
+    return SupervisedSettings(
         steps=options.steps, batch=options.batch, rate=options.rate, precision=options.precision, seed=options.seed
     )
-
-    def lesson() -> Lesson:
-        held_out = None if options.held_out is None else Corpus(options.held_out)
-        return options.lesson(Corpus(options.corpus), held_out, settings)
-
-    return teach(lesson, settings, options)
 
 
 def teach(lesson: Callable[[], Lesson], settings: SupervisedSettings, options: argparse.Namespace) -> int:

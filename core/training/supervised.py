@@ -54,6 +54,13 @@ class SupervisedSettings:
     precision: str = "fp32"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or not self.rate > 0:
+            raise UserError(
+                f"A training needs steps and a batch of 1 or more and a rate above 0; got {self.steps} steps, a batch "
+                f"of {self.batch} and a rate of {self.rate:g}."
+            )
+
 
 class Lesson(Protocol):
     """What is learnt.
@@ -139,9 +146,11 @@ class SupervisedTrainer:
         return tensors, {"settings": asdict(self.settings), "pictures": pictures, "progress": self.lesson.progress()}
 
     def load_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """UserError where the settings were others; other pictures are only noted: a collection may grow."""
+        """UserError where the settings were others; other pictures are only noted: a collection may grow. A run may be
+        made longer: its rate then is what it would have been at this step of the longer one.
+        """
         ours, theirs = asdict(self.settings), plain["settings"]
-        if changed := [name for name in ours if ours[name] != theirs.get(name)]:
+        if changed := [name for name in ours if ours[name] != theirs.get(name) and name != "steps"]:
             found = ", ".join(f"{name} {theirs.get(name)} (now {ours[name]})" for name in changed)
             raise UserError(f"This run was begun with other settings: {found}. Set them back, or begin another run.")
         if plain["pictures"]["fingerprint"] != self.lesson.fingerprint:

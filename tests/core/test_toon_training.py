@@ -116,6 +116,14 @@ def test_another_setting_is_refused_on_going_on(corpus, tmp_path):
         train(trainer, tmp_path, RunSettings(4), resume=True)
 
 
+def test_a_run_can_be_made_longer_and_its_rate_rises_again(corpus, tmp_path):
+    trained("landmarks", corpus, tmp_path, 6)
+    trainer = SupervisedTrainer(SupervisedSettings(steps=60, batch=4), landmarks(corpus))
+    outcome = train(trainer, tmp_path, RunSettings(7), resume=True)
+    rates = [json.loads(line)["rate"] for line in (tmp_path / "losses.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert outcome.first == 6 and rates[6] > 5 * rates[5]
+
+
 def test_a_loss_that_is_not_finite_changes_no_weight(corpus):
     trainer = SupervisedTrainer(TINY, landmarks(corpus))
     trainer.lesson.losses = lambda *_: {"broken": torch.tensor(torch.nan, requires_grad=True)}
