@@ -1,7 +1,7 @@
 """Pictures without a face, made by code: what a finder of faces must pass over.
 
-Walls, slopes, noise of every grain, cloth, discs, rings and eyes without a face, and toon portraits whose pieces have
-been shuffled or turned upside down, so that hair, skin and eyes alone are not enough.
+Walls, slopes, noise of every grain, cloth, discs, rings and eyes without a face, furry heads with a dark nose, and toon
+portraits whose pieces have been shuffled or turned upside down, so that hair, skin and eyes alone are not enough.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-KINDS = ("wall", "slope", "noise", "cloth", "discs", "shuffled", "upside down")
+KINDS = {"wall": 1, "slope": 1, "noise": 2, "cloth": 2, "discs": 3, "animal": 2, "shuffled": 3, "upside down": 3}
+"""And how often `backdrop` takes each: more often what a young finder takes for faces."""
 PIECES = 4
 """A shuffled portrait is cut into so many pieces along each side: none holds both eyes."""
 MOST_DISCS = 14
@@ -28,13 +29,17 @@ def faceless(kind: str, size: int, portrait: Tensor, random: torch.Generator) ->
         return _cloth(size, random)
     if kind == "discs":
         return _discs(size, random)
+    if kind == "animal":
+        return _animal(size, random)
     whole = functional.interpolate(portrait[None], (size, size), mode="bilinear", antialias=True)[0]
     return _shuffled(whole, random) if kind == "shuffled" else whole.flip(1)
 
 
 def backdrop(size: int, portrait: Tensor, random: torch.Generator) -> Tensor:
     """Any of KINDS, [3, size, size]."""
-    return faceless(KINDS[int(torch.randint(len(KINDS), (), generator=random))], size, portrait, random)
+    shares = torch.tensor([float(share) for share in KINDS.values()])
+    kind = list(KINDS)[int(torch.multinomial(shares, 1, generator=random))]
+    return faceless(kind, size, portrait, random)
 
 
 def _rand(random: torch.Generator, *shape: int) -> Tensor:
@@ -107,6 +112,32 @@ def _discs(size: int, random: torch.Generator) -> Tensor:
         if kind > 0.7:
             picture = torch.lerp(picture, 0.15 * _colour(random), torch.sigmoid(sharp * (0.55 - far)))
             picture = torch.lerp(picture, torch.ones(3, 1, 1), torch.sigmoid(sharp * (0.15 - far)))
+    return picture.clamp(0, 1)
+
+
+def _animal(size: int, random: torch.Generator) -> Tensor:
+    """A head of fur with ears, small dark eyes and a dark nose on a muzzle, over another backdrop."""
+    x, y = _grid(size)
+    a = _rand(random, 10).tolist()
+    x, y = x - 0.8 * (a[0] - 0.5), y - 0.8 * (a[1] - 0.5)
+    scale = 0.35 + 0.6 * a[2]
+    x, y = x / scale, y / scale
+    fur = (_noise(size, random).mean(0) - 0.5) * 0.5
+    skin, dark = _colour(random), 0.12 * _colour(random)
+    picture = _slope(size, random) if a[3] < 0.5 else _noise(size, random)
+
+    def blob(cx: float, cy: float, wide: float, high: float, colour: Tensor, edge: float = 14.0) -> None:
+        nonlocal picture
+        far = torch.sqrt(((x - cx) / wide) ** 2 + ((y - cy) / high) ** 2)
+        picture = torch.lerp(picture, colour, torch.sigmoid(edge * (1 - far)))
+
+    for side in (-1, 1):
+        blob(side * (0.62 + 0.3 * a[4]), -0.75 + 1.0 * a[5], 0.28, 0.40, (skin * 0.8 + fur).clamp(0, 1))
+    blob(0.0, 0.0, 0.85, 0.85 + 0.2 * a[6], (skin + fur).clamp(0, 1))
+    blob(0.0, 0.35, 0.42, 0.38, (1.15 * skin + 0.06 + fur).clamp(0, 1))
+    for side in (-1, 1):
+        blob(side * (0.30 + 0.15 * a[7]), -0.15, 0.07 + 0.05 * a[8], 0.07 + 0.04 * a[8], dark)
+    blob(0.0, 0.18, 0.14 + 0.12 * a[9], 0.10 + 0.10 * a[9], dark)
     return picture.clamp(0, 1)
 
 

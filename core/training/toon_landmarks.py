@@ -44,7 +44,7 @@ ROUGH = (0.14, 0.30, 0.35)
 FINE = (0.04, 0.08, 0.06)
 """How far squares miss: deviations of the shift in sides of the box, of log2 of the size, of the turn in radians; as
 the scout gives them, and as the marker's first look does."""
-NO_FACE = 0.3
+NO_FACE = 0.4
 """Share of the squares that hold none."""
 COARSE, COARSEST, GRAIN, GLARE = 0.5, 0.35, 0.04, 0.15
 """Of the squares and scenes: see `core.training.spoiling`."""
