@@ -1,7 +1,7 @@
 """A voice: from sounds and their times to the sound itself, by the rules of a formant synthesiser.
 
 Source: Klatt 1980, "Software for a cascade/parallel formant synthesizer": pulses of the vocal folds and breath run
-through a chain of resonators, hissing through one of its own, and all settings change every 5 ms. The pulses' shape and
+through a chain of resonators, hissing through one of its own, and all settings change with time. The pulses' shape and
 the flutter of the pitch are Klatt & Klatt 1990's. The same voice says the same to the bit on the same machine.
 """
 
@@ -20,8 +20,8 @@ from .speech import Phone, Utterance
 
 RATE = 16000
 """Samples a second."""
-STEP = 80
-"""Samples between changes of settings: 5 ms, as Klatt's."""
+STEP = 16
+"""Samples between changes of settings, 1 ms. Klatt's 5 ms click where formants move fast."""
 FINER = 4
 """Pulses are drawn at so many times the rate, since their sharp end would alias."""
 HIGHER_FORMANTS = ((3300.0, 250.0), (3750.0, 250.0), (4900.0, 500.0), (5900.0, 600.0), (6900.0, 800.0))
@@ -32,9 +32,9 @@ GLIDE, SWELL = 0.070, 0.022
 """Seconds over which formants, and strengths, go from one sound's to the next's; chosen from spectrograms."""
 BURST = 0.010
 """Seconds of noise when a stop opens."""
-BREATHED, BREATHY = 0.10, 0.012
-"""Strength of breath in [h] and after [p t k], and in a voice of breathiness 1, where pulses peak at 1; set so that [h]
-lies some 15 dB below its vowel."""
+BREATHED, ASPIRATED, BREATHY = 0.040, 0.025, 0.010
+"""Strength of breath in [h], after [p t k] and in a voice of breathiness 1, where pulses peak at 1; so [h] lies some
+15 dB below a stressed vowel."""
 OPENED_VOICE = 0.5
 """Strength of the voice just after a voiced stop has opened."""
 BESIDE = 0.75
@@ -45,6 +45,8 @@ SHIMMER = 0.03
 """Standard deviation of a pulse's strength."""
 TILT = (4500.0, 1500.0)
 """Hz above which pulses are softened by 6 dB an octave, for a pressed and for a breathy voice."""
+LEVEL = 320
+"""Samples, 20 ms, over which loudness is measured."""
 PEAK = 0.7
 """Of the finished sound; full scale is 1."""
 STREAM = 83
@@ -93,7 +95,7 @@ def speak(utterance: Utterance, voice: Voice, seed: int = 0) -> Tensor:
     times = (np.arange(len(track.voiced)) + 0.5) * STEP / RATE
     pulses, opened = _pulses(pitch_at(utterance, voice, times, seed), voice, random)
     breath = (0.5 + opened) * random.standard_normal(len(pulses))
-    breathed = BREATHED * track.breath + BREATHY * voice.breath * track.voiced
+    breathed = track.breath + BREATHY * voice.breath * track.voiced
     throat = pulses * _drawn_out(track.voiced) + breath * _drawn_out(breathed)
     for frequency, bandwidth in zip(track.formants.T, track.bandwidths.T, strict=True):
         throat = _resonated(throat, np.minimum(frequency * voice.throat, HIGHEST), bandwidth)
@@ -164,7 +166,8 @@ def _track(utterance: Utterance, steps: int) -> _Track:
     voiceless = np.array([sound.voice == 0 for sound in sounds])[index]
     voiced = np.array([_strength(phone) for phone in phones])[index]
     voiced = np.where(stop & opened & ~voiceless, OPENED_VOICE, voiced)
-    breath = np.array([sound.kind == "breath" for sound in sounds])[index] | (stop & opened & voiceless)
+    breath = np.where(stop & opened & voiceless, ASPIRATED, 0.0)
+    breath += BREATHED * np.array([sound.kind == "breath" for sound in sounds])[index]
     hisses = [sound.noise for sound in sounds]
     level = np.array([0.0 if hiss is None else 10 ** (hiss.level / 20) for hiss in hisses])[index]
     since = times - np.array([phone.opening for phone in phones])[index]
@@ -174,7 +177,7 @@ def _track(utterance: Utterance, steps: int) -> _Track:
         formants=_smoothed(np.array([shape.formants for shape in shapes], dtype=float)[index], GLIDE),
         bandwidths=_smoothed(np.array([shape.bandwidths for shape in shapes], dtype=float)[index], GLIDE),
         voiced=_smoothed(voiced, SWELL),
-        breath=_smoothed(breath.astype(float), SWELL),
+        breath=_smoothed(breath, SWELL),
         noise=_smoothed(level * ~stop, SWELL) + burst,
         peak=nearest[:, 0],
         width=nearest[:, 1],
@@ -283,6 +286,6 @@ def _hiss(noise: Array, track: _Track) -> Array:
 
 
 def _loudest(sound: Array) -> float:
-    """Strength (root of the mean square) of the loudest steps, 1 where there is nothing."""
-    steps = np.sqrt((sound.reshape(-1, STEP) ** 2).mean(1))
-    return float(np.quantile(steps, 0.97)) or 1.0
+    """Strength (root of the mean square) of the loudest moments, 1 where there is nothing."""
+    power = sound[: len(sound) // LEVEL * LEVEL].reshape(-1, LEVEL) ** 2
+    return float(np.sqrt(np.quantile(power.mean(1), 0.97))) or 1.0
