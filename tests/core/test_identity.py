@@ -144,6 +144,12 @@ def test_one_picture_goes_with_many_landmarks_and_frames_without_a_face_take_a_n
         network.crops(pictures(), marks(points[1:2]))
 
 
+def test_pictures_of_0_to_1_reach_the_network_as_minus_1_to_1(network):
+    direct = torch.nn.functional.normalize(network.network(_crops(2) * 2 - 1))
+    assert torch.allclose(network.embed(_crops(2)), direct, atol=1e-6)
+    assert torch.equal(network.maps(_crops(2))[0], network.network.maps(_crops(2) * 2 - 1)[0])
+
+
 def test_embeddings_have_length_one_and_no_frames_give_none(network):
     assert torch.allclose(network.embed(_crops(3)).norm(dim=1), torch.ones(3))
     assert network.embed(_crops(0)).shape == (0, 12)

@@ -220,6 +220,14 @@ def test_a_network_of_fewer_stages_is_refused(tmp_path):
         found(saved(tmp_path, export.content))
 
 
+def test_a_sum_that_does_not_take_the_blocks_input_is_refused(tmp_path):
+    checkpoint = read(saved(tmp_path, written.IResNetExport(written.random_iresnet()).content))
+    total = next(node for node in checkpoint.metadata["graph"]["nodes"] if node["op"] == "Add")
+    total["inputs"][1] = "input.1"
+    with pytest.raises(UserError, match="the sum of a block does not take its input"):
+        iresnet_onnx.tensors_of(checkpoint)
+
+
 def test_a_layer_after_the_embedding_is_refused(tmp_path):
     content = written.IResNetExport(written.random_iresnet(), normalised=True).content
     with pytest.raises(UserError, match="a node 'LpNormalisation' follows the embedding"):
