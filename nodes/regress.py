@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..core.errors import UserError
 from ..core.face.model import FaceModel
-from ..core.methods.regress import DEFAULT, FaceRegressor, load_face_regressor
+from ..core.methods.fit.frames import smooth
+from ..core.methods.regress import DEFAULT, FaceRegressor, as_one_person, load_face_regressor
 from ..core.types import FaceParams, Landmarks, common_batch
 from . import host
 from .host import io
@@ -81,7 +83,22 @@ class RegressFaceParams(io.ComfyNode):
                     "face_model",
                     optional=True,
                     tooltip="The model that the parameters are for; another one than the regressor's is refused. DECA "
-                    "needs it: the FLAME of 2020.",
+                    "needs it: the FLAME of 2020, and smoothing any.",
+                ),
+                io.Boolean.Input(
+                    "share_identity",
+                    default=False,
+                    tooltip="On: all pictures show one person (a clip), so they share one shape and one skin, the mean "
+                    "of what each picture shows.",
+                ),
+                io.Float.Input(
+                    "smoothing",
+                    default=0.0,
+                    min=0.0,
+                    max=60.0,
+                    step=0.5,
+                    tooltip="For clips, in frames: motion of a shorter period is taken for noise and removed; 0 keeps "
+                    "all. Needs the face model.",
                 ),
             ],
             outputs=[
@@ -100,13 +117,22 @@ class RegressFaceParams(io.ComfyNode):
         face_regressor: FaceRegressor,
         landmarks: Landmarks | None = None,
         face_model: FaceModel | None = None,
+        share_identity: bool = False,
+        smoothing: float = 0.0,
     ) -> io.NodeOutput:
         face_regressor.check_model(face_model)
+        if smoothing > 0 and face_model is None:
+            raise UserError("Smoothing keeps within the face model's limits, and none is connected. Connect one.")
         pictures = host.picture_in(image)
         frames = common_batch(pictures=len(pictures), landmarks=1 if landmarks is None else len(landmarks))
         modules = [face_regressor] if face_model is None else [face_regressor, face_model]
         with host.memory(*modules), host.working(frames) as watch:
-            params: FaceParams = face_regressor.regress(pictures, landmarks, face_model, watch).to("cpu")
+            params: FaceParams = face_regressor.regress(pictures, landmarks, face_model, watch)
+            if share_identity:
+                params = as_one_person(params)
+            if smoothing > 0:
+                params = smooth(params, smoothing, face_model)
+            params = params.to("cpu")
         found = frames if landmarks is None else int(landmarks.found.expand(frames).sum())
         report = f"{params.layout}: {found} of {frames} frames with a face"
         return io.NodeOutput(params, report, ui=host.show_text(report))

@@ -285,6 +285,12 @@ def load_face_regressor(path: str | Path = DEFAULT) -> FaceRegressor:
     )
 
 
+def as_one_person(params: FaceParams) -> FaceParams:
+    """Frames of one person: identity and albedo become their means over all frames, which one look misses less."""
+    shared = {name: getattr(params, name).mean(0, keepdim=True) for name in ("identity", "albedo")}
+    return replace(params, **{name: value.expand(len(params), -1) for name, value in shared.items()})
+
+
 def packed(
     regressor: CodedRegressor, notes: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -35,7 +35,7 @@ def check(case: Case) -> Iterable[Comparison]:
     if case.param:
         network = recon_net.from_tensors(case.param)
     else:
-        recipe = json.loads(case.metadata["weights"])
+        recipe = config.get("weights") or json.loads(case.metadata["weights"])
         _recipe.fill(network, recipe["seed"], recipe.get("gain", 1.0))
     maps: dict[str, torch.Tensor] = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):

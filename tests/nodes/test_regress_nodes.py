@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -100,6 +101,26 @@ def test_a_clip_with_landmarks_and_a_frame_without_a_face(knowing, portrait):
     )
     assert len(params) == 3 and report == "toon-head: 2 of 3 frames with a face"
     assert len(call(regress.RegressFaceParams, image=image, face_regressor=knowing[0], landmarks=marks)[0]) == 3
+
+
+def test_one_person_has_one_shape_and_a_smooth_clip_moves_less(knowing, portrait, head):
+    regressor = copy.deepcopy(knowing[0])
+    torch.manual_seed(0)
+    for layer in regressor.network.final_layers:
+        torch.nn.init.normal_(layer.weight)
+    regressor.coding.scale.fill_(0.02)
+    clip = portrait[0].repeat(8, 1, 1, 1) * torch.rand(8, 64, 64, 1, generator=torch.Generator().manual_seed(1))
+    given = {"image": clip, "face_regressor": regressor, "face_model": head}
+    plain = call(regress.RegressFaceParams, **given)[0]
+    one = call(regress.RegressFaceParams, **given, share_identity=True)[0]
+    smooth = call(regress.RegressFaceParams, **given, smoothing=8.0)[0]
+    assert plain.identity.std(0).max() > 1e-4
+    torch.testing.assert_close(one.identity, plain.identity.mean(0, keepdim=True).expand(8, -1))
+    assert torch.equal(one.angles, plain.angles) and torch.equal(one.albedo[0], one.albedo[7])
+    jitter = [params.angles.diff(dim=0).abs().mean() for params in (plain, smooth)]
+    assert jitter[1] < 0.5 * jitter[0]
+    with pytest.raises(UserError, match="Smoothing keeps within the face model's limits"):
+        call(regress.RegressFaceParams, image=clip, face_regressor=regressor, smoothing=4.0)
 
 
 def test_it_starts_a_fit(knowing, portrait, head):
