@@ -223,7 +223,7 @@ def test_a_network_of_fewer_stages_is_refused(tmp_path):
 def test_a_sum_that_does_not_take_the_blocks_input_is_refused(tmp_path):
     checkpoint = read(saved(tmp_path, written.IResNetExport(written.random_iresnet()).content))
     total = next(node for node in checkpoint.metadata["graph"]["nodes"] if node["op"] == "Add")
-    total["inputs"][1] = "input.1"
+    total["inputs"][1] = next(iter(checkpoint.tensors))
     with pytest.raises(UserError, match="the sum of a block does not take its input"):
         iresnet_onnx.tensors_of(checkpoint)
 
