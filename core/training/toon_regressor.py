@@ -34,7 +34,7 @@ from .toon_truth import corpus_fingerprint, corpus_params, mirrored_params, proj
 TRUNK, FIELDS = ResNetOptions.basic((1, 2, 2), 32), 4
 """1.1 million weights; on one core of 2026, 230 pictures of 128² a second, forward and backward in bfloat16. With the
 mean over all fields, as published, the same error took three times as long."""
-WEIGHTS_OF = {"identity": 1.0, "expression": 1.0, "albedo": 0.5, "joints": 0.3, "angles": 2.0, "light": 0.7,
+WEIGHTS_OF = {"identity": 3.0, "expression": 1.0, "albedo": 0.5, "joints": 0.3, "angles": 2.0, "light": 0.7,
               "translation": 1.0}  # fmt: skip
 """The groups of `core.face.coding`, in the order of the heads, and the weight of each one's mean squared error."""
 BY_SPREAD = ("identity", "expression", "albedo")
@@ -44,13 +44,13 @@ FRAMING = Framing(wider=1.11, raised=0.0, part=0.75, lowered=11 / 128)
 leave it, and pixels of hair and shoulders would take half of the time."""
 FOCAL = PORTRAIT.distance / PORTRAIT.high / FRAMING.part
 """Sides of that square: the portraits' own camera at zoom 1."""
-POINTS, POINT_WEIGHT = 160, 0.5
+POINTS, POINT_WEIGHT = 160, 1.5
 """Points of the face that are compared in the picture, and the weight of their mean distance in percent of its side."""
 SHIFT, ZOOM, TURN = 0.035, 0.06, 0.05
 """Largest shift in sides of the picture, change of size, turn in radians: generators and croppers are not exact."""
-COARSE, COARSEST = 0.4, 0.42
+COARSE, COARSEST = 0.3, 0.42
 """Share of the pictures seen at a lower resolution, as small generators make them, and the lowest, as a share."""
-GRAIN, GLARE = 0.03, 0.04
+GRAIN, GLARE = 0.02, 0.03
 """Deviation of noise at most, and the most by which brightness is off; more would contradict the light."""
 EARLY, EARLY_SIDE = 0.2, 64
 """Part of the run in which pictures are shrunk to so many pixels, which takes half of the time: what is learnt is
