@@ -1,6 +1,6 @@
-"""How well and how fast Fit 3DMM fits: real portraits, two clips, toon renders with known answers, cancel.
+"""How well and how fast Fit 3DMM fits: real portraits, clips, toon renders with known answers, cancel, GANFit's speed.
 
-    python benchmarks/fit.py [--threads N] [--only portraits clips toon cancel] [--write]
+    python benchmarks/fit.py [--threads N] [--only portraits clips toon cancel ganfit] [--write]
 
 Portraits and clips need `../shared/data` and are left out where it is absent. `--write` stores the table as `fit.md`.
 """
@@ -13,7 +13,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,9 +30,12 @@ import pack  # noqa: E402
 pack.load()
 from portrait_rig.core.face.camera import default_camera, place, project  # noqa: E402
 from portrait_rig.core.face.models import load_face_model  # noqa: E402
+from portrait_rig.core.face.raster import rasterise  # noqa: E402
 from portrait_rig.core.face.render import RenderSettings, render  # noqa: E402
-from portrait_rig.core.methods.fit import FitSettings, fit  # noqa: E402
+from portrait_rig.core.methods.fit import FitSettings, GanFit, GanFitSettings, fit  # noqa: E402
 from portrait_rig.core.methods.fit.landmarks_stage import project_landmarks  # noqa: E402
+from portrait_rig.core.methods.identity import load_identity_network  # noqa: E402
+from portrait_rig.core.methods.texture_gan import load_texture_gan  # noqa: E402
 from portrait_rig.core.types import FaceParams, Landmarks  # noqa: E402
 
 PORTRAITS = pack.SHARED / "data" / "portraits"
@@ -175,6 +178,63 @@ def cancel() -> Iterator[str]:
     )
 
 
+def ganfit() -> Iterator[str]:
+    """GANFit's iterations a second with the embedded networks, and where the time goes."""
+    model, steps, side = load_face_model(), 12, 256
+    network, textures = load_identity_network(), load_texture_gan()
+    truth = scenes(model, 1)
+    with torch.no_grad():
+        picture = render(model, truth, RenderSettings(antialias=False)).colour.clamp(0, 1)
+    marks = Landmarks(shown(model, truth), torch.ones(1), truth.camera.size)
+    method = GanFit(network, textures, GanFitSettings(steps=steps))
+    moments: list[float] = []
+    settings = FitSettings(landmark_steps=1, texture="model", pixel_size=side)
+    fit(picture, marks, model, settings, lambda *_: moments.append(time.process_time()), method=method)
+    whole = float(np.median(np.diff(moments[-steps:])))
+    views = (side, method.settings.view_size)
+    crop = torch.rand(1, 3, network.side, network.side)
+    drawn = [(place(model.vertices(truth.identity, truth.expression), truth.angles, truth.translation), view)
+             for view in views]  # fmt: skip
+
+    def rasterising() -> Tensor:
+        found = []
+        for stands, view in drawn:
+            screen = project(truth.camera.resized((view, view)), stands.clone().requires_grad_())
+            found.append(rasterise(screen, model.faces, (view, view), cull="back").barycentrics.sum())
+        return sum(found)
+
+    def recogniser() -> Tensor:
+        here, anew = (crop.clone().requires_grad_() for _ in range(2))
+        embedding, maps = network.look(here)
+        return embedding.sum() + sum(map(torch.sum, maps)) + network.embed(anew).sum()
+
+    def generator() -> Tensor:
+        return textures.albedo(textures.start().requires_grad_()).sum()
+
+    yield from ("", f"## GANFit, toon head, {side}² pixels and random views of {views[1]}²", "")
+    yield "| part of an iteration | milliseconds | share |"
+    yield "| --- | --- | --- |"
+    parts = {
+        "rasterising, both renders": seconds_of(rasterising),
+        f"recogniser, both renders ({network.name})": seconds_of(recogniser),
+        f"texture generator ({textures.id.name})": seconds_of(generator),
+    }
+    parts["shading, geometry, everything else"] = whole - sum(parts.values())
+    for name, seconds in parts.items():
+        yield f"| {name} | {1000 * seconds:.0f} | {seconds / whole:.0%} |"
+    yield f"| **an iteration, {1 / whole:.1f} a second** | **{1000 * whole:.0f}** | |"
+
+
+def seconds_of(part: Callable[[], Tensor], rounds: int = 7) -> float:
+    """Of the processor, forward and backward; median."""
+    taken = []
+    for _ in range(rounds):
+        began = time.process_time()
+        part().backward()
+        taken.append(time.process_time() - began)
+    return float(np.median(taken))
+
+
 def scenes(model: object, count: int, seed: int = 0, side: int = 256) -> FaceParams:
     """Random faces: identity and albedo N(0, 0.8), four expressions each, yaw ±35°, pitch and roll ±15°, one light."""
     generator = torch.Generator().manual_seed(seed)
@@ -234,7 +294,7 @@ def jitter(points: Tensor) -> float:
     return (second.norm(dim=-1).nanmean() / (left - right).norm(dim=-1).nanmean()).item()
 
 
-PARTS = {"portraits": portraits, "clips": clips, "toon": toon, "cancel": cancel}
+PARTS = {"portraits": portraits, "clips": clips, "toon": toon, "cancel": cancel, "ganfit": ganfit}
 
 if __name__ == "__main__":
     main()

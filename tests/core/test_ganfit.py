@@ -106,8 +106,8 @@ def test_terms_by_hand():
     colour, weight = torch.zeros(1, 3, 2, 2), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
     wanted = torch.tensor([[[[0.3, 0.0], [9.0, 9.0]]]]).expand(1, 3, 2, 2)
     assert pixel_term(colour, wanted, weight).item() == pytest.approx(0.15)
-    off = torch.tensor([[[3.0, 4.0], [0.0, 0.0]]])
-    assert landmark_term(off, FRAME // 4).item() == pytest.approx(20.0)
+    off = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]])
+    assert landmark_term(off, FRAME // 4).item() == pytest.approx(24.0, abs=1e-4)
 
 
 def test_where_no_pixel_counts_the_pixel_term_is_0():

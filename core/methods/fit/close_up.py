@@ -42,6 +42,11 @@ class CloseUp:
         target = warp(pictures, matrices, camera.size, "antialiased edge")
         return cls(camera, matrices, target, warp(inside, matrices, camera.size, "bilinear"))
 
+    @property
+    def scale(self) -> Tensor:
+        """[B] pixels of the square by one of the picture."""
+        return self.matrices[:, 0, 0]
+
     def points(self, points: Tensor) -> Tensor:
         """[B, N, 2] pixels of the picture -> of the square."""
         return points @ self.matrices[:, :2, :2].mT + self.matrices[:, None, :2, 2]

@@ -23,7 +23,7 @@ class Weights:
 
     identity: 1 − cosine of the embeddings of picture and render. novel_view: the same for a render with random
     expression, camera and light. content: the recogniser's maps. pixels: mean absolute difference of RGB 0…1.
-    landmarks: distance of all 68 points together in pixels of a square of 512 around the face. shape: mean squared
+    landmarks: sum of the distances of the 68 points, in pixels of a square of 512 around the face. shape: mean squared
     standard deviation of identity and expression. light: squared distance from the neutral light. texture: how unusual
     the generator finds a map; the paper has no such term, since a progressive GAN needs none.
     """

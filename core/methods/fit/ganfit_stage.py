@@ -21,6 +21,7 @@ from ...face.camera import place
 from ...face.light import PhongLight
 from ...face.model import FaceModel
 from ...face.render import PosedMesh, Rendered, RenderSettings, render_mesh
+from ...networks.textures import FreeTextures
 from ...optimise import AdamSettings, Watch, minimise
 from ...types import Camera, FaceParams, Landmarks
 from ..identity import IdentityNetwork
@@ -37,6 +38,9 @@ from .priors import IDENTITY_RIDGE
 from .settings import FitSettings
 from .unknowns import SCHEDULE, FaceUnknowns
 
+FREE = 30.0
+"""How much more the prior of a free map weighs than a generator's, since nothing else keeps light and hair out of it.
+Chosen on portraits: at 1 the map is the photograph, at 300 lips and brows fade."""
 BACKGROUND = 0.5
 """Grey behind a head in a random view."""
 DRAWING = RenderSettings(antialias=False, cull="back")
@@ -164,21 +168,19 @@ class _Chunk:
         self.found, self.history = run.parameters, run.history
         with torch.no_grad():
             self.result = self._result(self.found)
-            drawn, weight = self._drawn(self.found, self.result)
+            drawn, weight = self._drawn(self.found, self._guess(self.found))
             off = (drawn.colour - self._view.target).norm(dim=1, keepdim=True) * weight
             self.error = off.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
 
     def _loss(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every term that has a weight, summed over the frames."""
-        face = self._unknowns.face(parameters)
-        weights = self._weights
-        terms = {}
+        guess, weights, terms = self._guess(parameters), self._weights, {}
         if weights.pixels or weights.identity or weights.content:
-            terms |= self._seen_terms(parameters, face)
+            terms |= self._seen_terms(parameters, guess)
         if weights.novel_view:
-            terms["novel_view"] = self._novel_term(parameters, face)
+            terms["novel_view"] = self._novel_term(guess)
         if weights.landmarks:
-            terms["landmarks"] = self._landmark_term(face)
+            terms["landmarks"] = self._landmark_term(guess)
         groups = [name for name in ("identity", "expression", "joints") if name in parameters]
         if weights.shape and groups:
             costs = [self._unknowns.prior(parameters, name).flatten(1).mean(1) for name in groups]
@@ -186,12 +188,13 @@ class _Chunk:
         if weights.light:
             terms["light"] = self._lights.cost(parameters)
         if weights.texture and "latent" in parameters:
-            terms["texture"] = self._textures.prior(parameters["latent"])
+            free = isinstance(self._textures.source, FreeTextures)
+            terms["texture"] = self._textures.prior(parameters["latent"]) * (FREE if free else 1.0)
         return {name: getattr(weights, name) * term.sum() for name, term in terms.items()}
 
-    def _seen_terms(self, parameters: Mapping[str, Tensor], face: FaceParams) -> dict[str, Tensor]:
+    def _seen_terms(self, parameters: Mapping[str, Tensor], guess: _Guess) -> dict[str, Tensor]:
         """Those of the render that stands as in the photograph."""
-        drawn, weight = self._drawn(parameters, face)
+        drawn, weight = self._drawn(parameters, guess)
         target, terms = self._view.target, {}
         if self._weights.pixels:
             terms["pixels"] = pixel_term(drawn.colour, target, weight)
@@ -206,27 +209,29 @@ class _Chunk:
                 terms["content"] = content_term(maps, self._maps)
         return terms
 
-    def _novel_term(self, parameters: Mapping[str, Tensor], face: FaceParams) -> Tensor:
-        view = self._views.draw(face.identity)
+    def _novel_term(self, guess: _Guess) -> Tensor:
+        view = self._views.draw(guess.face.identity)
         vertices = self._unknowns.vertices(view)
-        drawn = self._rendered(vertices, view, self._texture(parameters), view.camera, view.light)
+        drawn = self._rendered(vertices, view, guess.texture, view.camera, view.light)
         picture = drawn.colour + BACKGROUND * (1 - drawn.alpha)
         points = project_landmarks(self._model, vertices.detach(), view.angles, view.translation, view.camera)
         marks = Landmarks(points, torch.ones_like(points[:, 0, 0]), view.camera.size)
         network = self._method.network
         return identity_term(network.embed(network.crops(picture, marks)), self._embedding)
 
-    def _landmark_term(self, face: FaceParams) -> Tensor:
-        named = {name: getattr(face, name) for name in ("angles", "translation")}
-        off = self._landmarks.pixels_of(self._unknowns.vertices(face), named)
-        side = self._view.camera.size[0]
-        return landmark_term(off * self._view.matrices[:, 0, 0].to(off)[:, None, None], side)
+    def _landmark_term(self, guess: _Guess) -> Tensor:
+        pose = {name: getattr(guess.face, name) for name in ("angles", "translation")}
+        off = self._landmarks.pixels_of(guess.vertices, pose)
+        return landmark_term(off * self._view.scale.to(off)[:, None, None], self._view.camera.size[0])
 
-    def _drawn(self, parameters: Mapping[str, Tensor], face: FaceParams) -> tuple[Rendered, Tensor]:
+    def _guess(self, parameters: Mapping[str, Tensor]) -> _Guess:
+        face = self._unknowns.face(parameters)
+        return _Guess(face, self._unknowns.vertices(face), self._texture(parameters))
+
+    def _drawn(self, parameters: Mapping[str, Tensor], guess: _Guess) -> tuple[Rendered, Tensor]:
         """The face in the close-up, and how much each pixel counts [B, 1, S, S], which carries no gradient."""
-        light = self._lights.drawn(parameters, face)
-        vertices = self._unknowns.vertices(face)
-        drawn = self._rendered(vertices, face, self._texture(parameters), self._view.camera, light)
+        light = self._lights.drawn(parameters, guess.face)
+        drawn = self._rendered(guess.vertices, guess.face, guess.texture, self._view.camera, light)
         with torch.no_grad():
             weight = self._view.allowed * self._on(drawn, self._skin) * (drawn.normals[:, 2:] > GRAZING)
         return drawn, weight
@@ -253,6 +258,15 @@ class _Chunk:
             face = self._unknowns.face(parameters)
             light = self._lights.harmonics(parameters)
             return replace(face, light=light, texture=self._texture(parameters).clamp(0, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Guess:
+    """B frames at one step. vertices: [B, V, 3] in model space. texture: [B or 1, 3, H, W] albedo."""
+
+    face: FaceParams
+    vertices: Tensor
+    texture: Tensor
 
 
 def _regions(model: FaceModel) -> tuple[Tensor, Tensor]:

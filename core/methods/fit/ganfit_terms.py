@@ -1,7 +1,8 @@
 """The terms of GANFit's cost, each [B], one number a frame, before its weight.
 
 Source: Gecer et al. 2019, "GANFIT", section 3.3. Where the paper leaves open how a term is averaged, the reading that
-makes its weights comparable was taken: pixels as a mean over colours 0…1, regularisation as a mean over coefficients.
+makes its weights comparable was taken: pixels as a mean over colours 0…1, regularisation as a mean over coefficients,
+landmarks as a sum of distances; one root over all of them lets faces of photographs drift off by a third.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def pixel_term(colour: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
 
 
 def landmark_term(off: Tensor, side: int) -> Tensor:
-    """Length of all offsets [B, 68, 2] together; in pixels of a square of `side` pixels round the face."""
-    return _length(off) * (FRAME / side)
+    """Sum of the lengths of all offsets [B, 68, 2], given in pixels of a square of `side` pixels round the face."""
+    return (off.square().sum(-1) + LEAST).sqrt().sum(1) * (FRAME / side)
 
 
 def _length(values: Tensor) -> Tensor:
