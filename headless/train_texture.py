@@ -17,6 +17,7 @@ from ..core.training.supervised import SupervisedSettings
 from ..core.training.team import Team
 from ..core.training.texture_gan import TextureGanTrainer
 from ..core.training.toon_texture import DEFAULTS, ToonTextureLesson
+from ..nodes.texture_train import found_by_itself
 from . import train, train_toon
 from .run import FAILED
 
@@ -33,8 +34,8 @@ def add_texture(kinds: argparse._SubParsersAction) -> None:
                         help="whose UV layout the maps have (default: the toon head)")  # fmt: skip
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, metavar="DIR", help="folder of UV maps")
-    data.add_argument("--portraits", type=Path, metavar="DIR", help="folder of portraits, each with its points as "
-                      ".json beside it; they are fitted and unwrapped first")  # fmt: skip
+    data.add_argument("--portraits", type=Path, metavar="DIR", help="folder of portraits, their points beside them "
+                      "as .json or found by a finder; they are fitted and unwrapped first")  # fmt: skip
     train.add_run_options(parser)
     parser.set_defaults(act=train_texture_gan)
     toon = kinds.add_parser(
@@ -79,7 +80,7 @@ def _unwrapped(options: argparse.Namespace, model: FaceModel) -> Path:
     maps = options.out / MAPS
     settings = FitSettings(texture_size=options.resolution)
     with train.bar(len(files_in(options.portraits)), True) as watch:
-        harvest = unwrap_folder(options.portraits, maps, model, settings, watch=watch)
+        harvest = unwrap_folder(options.portraits, maps, model, found_by_itself, settings, watch)
     if harvest.skipped:
         print(f"Left out: {named(harvest.skipped)}.", file=sys.stderr)
     return maps

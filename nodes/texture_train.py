@@ -7,7 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..core.face.landmarks import Frames
 from ..core.face.model import FaceModel
+from ..core.methods.find_toon import MINIMUM_SCORE
 from ..core.methods.fit import FitSettings
 from ..core.training.augment import AugmentSettings
 from ..core.training.images import BatchPictures, FolderPictures, PictureSource, files_in, named
@@ -16,6 +18,7 @@ from ..core.training.portrait_textures import MAPS, unwrap_folder
 from ..core.training.stylegan2_settings import AUTO, StyleGan2Settings, settings_for
 from ..core.training.texture_gan import RESOLUTION, TextureGanTrainer
 from . import host
+from .face_finders import find_automatically
 from .host import io
 from .incoming import picture_in
 from .train import MOST_STEPS, RESOLUTIONS, RUNS, TrainStyleGan, folder_state, run_folder, told
@@ -58,9 +61,10 @@ class TrainTextureGan(io.ComfyNode):
                     "folder_holds",
                     options=[UV_MAPS, PORTRAITS],
                     default=UV_MAPS,
-                    tooltip="UV maps: square ones in the face model's layout. portraits: photographs, each with the "
-                    "points of its face beside it as .json (as Landmarks to Text writes them); every one is fitted "
-                    f"and unwrapped into {RUNS}/NAME/{MAPS} first, some five seconds each.",
+                    tooltip="UV maps: square ones in the face model's layout. portraits: pictures of faces, whose "
+                    "points lie beside them as .json (as Landmarks to Text writes them) or are found as Find Face "
+                    f"does on 'auto'; each is fitted and unwrapped into {RUNS}/NAME/{MAPS} first, in some five "
+                    "seconds.",
                 ),
                 io.Combo.Input(
                     "resolution",
@@ -161,10 +165,16 @@ class TrainTextureGan(io.ComfyNode):
         return io.NodeOutput(gan, host.picture_out(outcome.sheet[None]), report, ui=host.show_text(report))
 
 
+def found_by_itself(pictures: Tensor) -> Frames:
+    """The faces of pictures [B, 3, H, W], as Find Face finds them on 'auto'."""
+    return find_automatically(pictures, MINIMUM_SCORE)
+
+
 def _unwrapped(portraits: Path, maps: Path, model: FaceModel, size: int) -> tuple[Path, dict[str, str]]:
     """The folder of maps with one for every portrait that could be fitted, and why others could not."""
     with host.memory(model), host.optimising(len(files_in(portraits))) as watch:
-        harvest = unwrap_folder(portraits, maps, host.fresh(model), FitSettings(texture_size=size), watch=watch)
+        settings = FitSettings(texture_size=size)
+        harvest = unwrap_folder(portraits, maps, host.fresh(model), found_by_itself, settings, watch)
     return maps, harvest.skipped
 
 

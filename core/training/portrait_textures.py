@@ -42,8 +42,8 @@ def unwrap_folder(
     portraits: Path,
     maps: Path,
     model: FaceModel,
+    finder: Finder,
     settings: FitSettings | None = None,
-    finder: Finder | None = None,
     watch: Watch | None = None,
 ) -> Harvest:
     """Writes a PNG into `maps` for every portrait of the folder (and its subfolders) that shows a face.
@@ -73,7 +73,7 @@ def unwrap_folder(
     return harvest
 
 
-def _texture(path: Path, model: FaceModel, settings: FitSettings, finder: Finder | None) -> Tensor:
+def _texture(path: Path, model: FaceModel, settings: FitSettings, finder: Finder) -> Tensor:
     """[3, S, S]."""
     with Image.open(path) as file:
         image = ImageOps.exif_transpose(file)
@@ -83,10 +83,8 @@ def _texture(path: Path, model: FaceModel, settings: FitSettings, finder: Finder
     points = path.with_suffix(".json")
     if points.is_file():
         faces = points_text.parse(points_text.read(points), size)
-    elif finder is not None:
-        faces, size = finder(picture), (picture.shape[2], picture.shape[3])
     else:
-        raise UserError(f"there is no points file '{points.name}' beside it, and no finder of 68 points is installed")
+        faces, size = finder(picture), (picture.shape[2], picture.shape[3])
     landmarks, _ = choose(faces, size)  # `fit` brings them to the picture's pixels
     return fit(picture.to(model.faces.device), landmarks, model, settings).params.texture[0]
 
