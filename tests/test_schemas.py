@@ -34,6 +34,7 @@ FILE_CHOICES = {
     ("PortraitRigLoadFaceRegressor", "file"),
     ("PortraitRigLoadIdentityNetwork", "file"),
     ("PortraitRigLoadStyleGan", "file"),
+    ("PortraitRigLoadTextureGan", "file"),
 }
 """Combos that list files of this machine; their choices are no part of the snapshot."""
 
