@@ -27,6 +27,8 @@ from .toon_truth import corpus_fingerprint, mirrored_marks
 
 SCENE = 96
 """Side of the scout's pictures."""
+SCENES = 0.25
+"""Share of the pictures of a step that are scenes; the scout has much less to learn."""
 SIZES = (-0.85, 0.75)
 """Range of a face's size as the scout tells it: log2 of its side by FACE_SIDE; more than the octave it must know."""
 TOO_LARGE, LARGEST = 1.25, 2.2
@@ -44,9 +46,9 @@ ROUGH = (0.14, 0.30, 0.35)
 FINE = (0.04, 0.08, 0.06)
 """How far squares miss: deviations of the shift in sides of the box, of log2 of the size, of the turn in radians; as
 the scout gives them, and as the marker's first look does."""
-NO_FACE = 0.4
+NO_FACE = 0.35
 """Share of the squares that hold none."""
-COARSE, COARSEST, GRAIN, GLARE = 0.5, 0.35, 0.04, 0.15
+COARSE, COARSEST, GRAIN, GLARE = 0.4, 0.35, 0.03, 0.15
 """Of the squares and scenes: see `core.training.spoiling`."""
 WEIGHTS_OF = {"face": 1.0, "place": 0.5, "size": 0.5, "points": 10.0, "verdict": 0.5}
 SHEET = 8
@@ -65,12 +67,12 @@ class LandmarksLesson:
         held_out: Corpus | None = None,
         options: FinderOptions | None = None,
     ) -> None:
-        """corpus: of portraits; it may still grow. settings: `batch` is the number of squares and of scenes a step.
-        held_out: of other people, to measure with.
+        """corpus: of portraits; it may still grow. settings: `batch` counts scenes and squares. held_out: of other
+        people, to measure with.
         """
         self.corpus, self.held_out, self._seed = corpus, held_out, settings.seed
         self._size, self._points = corpus.settings.size, corpus.truth("landmarks68")
-        self._rows = Rows(self._grown, 2 * settings.batch, settings.seed)
+        self._rows = Rows(self._grown, settings.batch, settings.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(settings.seed, WEIGHTS).initial_seed())
             network = LandmarkFinder(options)
@@ -87,9 +89,9 @@ class LandmarksLesson:
 
     def losses(self, network: nn.Module, step: int, run: Callable[..., Any]) -> dict[str, Tensor]:
         rows = self._rows.at(step)
-        half, random = len(rows) // 2, generator(self._seed, CHANCE, step)
-        scenes, wanted, asked = self._scenes(rows[:half], random)
-        faces, points, shown = self._squares(rows[half:], random)
+        count, random = max(round(len(rows) * SCENES), 1), generator(self._seed, CHANCE, step)
+        scenes, wanted, asked = self._scenes(rows[:count], random)
+        faces, points, shown = self._squares(rows[count:], random)
         maps, marked, logits = run(network, scenes, faces)
         off = (marked - points).norm(dim=2).mean(1)
         apart = (points[:, EYE_CORNERS[0][0]] - points[:, EYE_CORNERS[1][1]]).norm(dim=1).clamp(min=1e-3)
