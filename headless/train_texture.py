@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import UserError
@@ -13,7 +14,6 @@ from ..core.methods.fit import FitSettings
 from ..core.training.images import FolderPictures, files_in, named
 from ..core.training.portrait_textures import MAPS, unwrap_folder
 from ..core.training.stylegan2_settings import StyleGan2Settings
-from ..core.training.supervised import SupervisedSettings
 from ..core.training.team import Team
 from ..core.training.texture_gan import TextureGanTrainer
 from ..core.training.toon_texture import DEFAULTS, ToonTextureLesson
@@ -65,9 +65,8 @@ def train_texture_gan(options: argparse.Namespace) -> int:
 
 def train_toon_texture(options: argparse.Namespace) -> int:
     """Runs it and says what happened; the exit status."""
-    settings = SupervisedSettings(
-        steps=options.steps, batch=options.batch, rate=options.rate, precision=options.precision, seed=options.seed
-    )
+    told = {name: getattr(options, name) for name in ("steps", "batch", "rate", "precision", "seed")}
+    settings = replace(DEFAULTS, **told)
     return train_toon.teach(
         lambda: ToonTextureLesson(load_face_model(DEFAULT), settings.steps, settings.batch, settings.seed),
         settings,

@@ -40,9 +40,10 @@ DETAIL_WEIGHT = 4.0
 GROWTH = ((3, 0.30), (2, 0.06), (2, 0.16), (1, 0.06), (1, 0.18), (0, 0.06), (0, 0.18))
 """(level of detail at the end of a phase, its part of all steps); where it changes, it fades from one to the next.
 Small maps are cheap, and what a latent means is learnt there."""
-DEFAULTS = SupervisedSettings(steps=4000, batch=8, rate=0.03, precision="bf16")
+DEFAULTS = SupervisedSettings(steps=4000, batch=8, rate=0.03, average=0.0, precision="bf16")
 """A quarter of an hour of one processor core. The rate is that of weights of unit variance, which are scaled when used:
-after 300 steps at 32 texels 0.002 leaves 16.8 dB, 0.006 19.0, 0.02 21.1, 0.05 21.2."""
+after 300 steps at 32 texels 0.002 leaves 16.8 dB, 0.006 19.0, 0.02 21.1, 0.05 21.2. It falls to 0, so the last weights
+need no averaging, which would hold on to layers from before they were faded in."""
 SHEET_COLUMNS = 6
 HELD_OUT, HELD_OUT_SEED = 16, 1_000_000
 """Random latents that the file's figure is measured with."""
