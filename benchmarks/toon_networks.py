@@ -46,7 +46,7 @@ SMALL = 64
 """Side of the pictures of small generators."""
 SIZES = (96, 256, 512, 1024)
 """Heights of portraits whose faces are looked for; a face is a little under half of it."""
-A_SIZE, A_KIND = 24, 40
+A_SIZE, A_KIND = 16, 20
 """Portraits of each size, and pictures without a face of each kind and size."""
 EMPTY_SIZES = (64, 128, 384)
 DOG = pack.SHARED / "data" / "portraits" / "s33.jpg"

@@ -28,8 +28,7 @@ THINNED = 10
 NOWHERE_NEAR = 0.5
 """Mean error of a face's points, in distances between its eyes' outer corners, that is another face."""
 STRANGERS, OWN = 0.999, 0.01
-"""Quantiles of the similarities of different people, and of pictures of one person, that a recogniser's thresholds
-keep: one pair of strangers in a thousand passes, one pair of pictures of one person in a hundred is missed."""
+"""Quantiles of the similarities of different people, and of pictures of one person, that become thresholds."""
 
 
 @torch.no_grad()
@@ -62,10 +61,11 @@ def regressor_quality(regressor: FaceRegressor, corpus: Corpus, model: FaceModel
 def identity_quality(network: IdentityNetwork, corpus: Corpus) -> dict[str, float]:
     """On the portraits of `corpus`, several of each person, cut by their true landmarks.
 
-    AUC: chance that two pictures of one person are more alike than two of different people. All: over all pairs;
-    dressed: none of the two is a bare head (they show another view, mood, light and outfit); bare and dressed: one of
-    each. Against all dressed pairs of different people also only those pairs of one person that show other hair, and
-    other glasses or hats. strangers at most, same at least: the similarities of STRANGERS and OWN.
+    AUC: chance that two pictures of one person are more alike than two of different people, over all pairs; 'dressed':
+    neither is a bare head (they differ in view, mood, light and outfit); 'bare and dressed': one of each; 'other hair',
+    'other glasses or hat': of the dressed pairs of one person only those, against all dressed pairs of different
+    people. strangers at most: similarity that one pair of different people in a thousand exceeds; same at least: that
+    one pair of one person in a hundred misses.
     """
     size, landmarks = corpus.settings.size, corpus.truth("landmarks68")
     person, bare = corpus.truth("person"), corpus.truth("kind") == BARE
