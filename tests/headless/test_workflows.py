@@ -14,7 +14,10 @@ from portrait_rig.nodes import host
 WORKFLOWS = sorted((pack.ROOT / "example_workflows").glob("*.json"))
 SMALLEST = ("steps", "texture_size", "pixel_size", "supersample", "height")
 """Inputs whose names end so are set to the smallest value that they allow: they cost time and prove nothing here."""
-SHORTER = {"toon_talking": ["2.fps=5", "2.size=64"]}
+SHORTER = {
+    "identity_similarity": [f"{node}.{setting}" for node in (4, 8) for setting in ("count=2", "size=64")],
+    "toon_talking": ["2.fps=5", "2.size=64"],
+}
 """Settings of single workflows, by their names, for the same reason."""
 UNTOLD = ("previews", "sheets")
 """Folders of pictures that no line tells of: live ones, and the progress of a training."""
