@@ -68,7 +68,7 @@ class RegressFaceParams(io.ComfyNode):
             display_name="Regress Face Params",
             category="Portrait Rig/face",
             description="Sees identity, expression, pose, light and skin of the face in every picture at once, for "
-            "whole clips, where Fit 3DMM takes seconds a picture. Rougher than a fit, and a good start for one.",
+            "whole clips, where Fit 3DMM takes seconds a picture. A good start for a fit, too.",
             inputs=[
                 io.Image.Input("image", tooltip="B pictures of one size, each with its face; 1 goes with N landmarks."),
                 host.FaceRegressor.Input("face_regressor", tooltip="From Load Face Regressor; one for all pictures."),
