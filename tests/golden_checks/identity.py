@@ -67,7 +67,7 @@ def _network(case: Case, side: int) -> IResNet:
     embedding = next(case.expected[name].shape[1] for name in ("embedding", "feature") if name in case.expected)
     options = IResNetOptions(DEPTHS[case.config["network"]], WIDTHS, embedding, side)
     like = IResNet(options).state_dict()
-    recipe = json.loads(case.metadata["weights"])
+    recipe = json.loads(case.metadata["weights"]) if "weights" in case.metadata else case.config["weights"]
     return from_tensors(
         {key: _recipe.tensor(key, value, recipe["seed"], recipe.get("gain", 1.0)) for key, value in like.items()}
     )
