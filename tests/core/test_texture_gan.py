@@ -16,6 +16,7 @@ from portrait_rig.core.networks.generator import packed as packed_generator
 from portrait_rig.core.networks.progan import ProGan, ProGanOptions
 from portrait_rig.core.networks.textures import ProGanTextures, StyleGanTextures
 from portrait_rig.core.networks.untrained import untrained
+from portrait_rig.core.perceptual import psnr
 from portrait_rig.core.types import GeneratorId, Latent
 
 KINDS = ("progressive", "stylegan", "own", "free")
@@ -238,3 +239,23 @@ def test_a_gutter_grows_four_texels_and_then_comes_the_mean():
     torch.testing.assert_close(grown[..., :5], torch.full((1, 1, 16, 5), 0.5))
     torch.testing.assert_close(grown[..., 5:], torch.full((1, 1, 16, 11), 0.5))
     assert torch.equal(with_gutter(maps, covered & False), torch.zeros_like(maps))
+
+
+# The embedded generator
+
+
+def test_the_embedded_generator_draws_the_toon_head_s_colours(model):
+    gan = load_texture_gan()
+    assert gan.layout == model.layout and gan.size == (256, 256) and gan.source.family == "progressive GAN"
+    assert texture_gan.DEFAULT.stat().st_size < 3_000_000
+    weights = gan.source.network.state_dict().values()
+    assert {tensor.dtype for tensor in weights} == {torch.float32}
+    drawn = gan.albedo(gan.sample(0, 4))
+    assert drawn.min() > -0.2 and drawn.max() < 1.2
+    basis = own_textures(model, 256).source
+    flat = basis.directions.flatten(1)
+    coefficients = torch.linalg.lstsq(flat.T, (drawn - basis.mean).flatten(1).T).solution.T
+    nearest = basis(coefficients)
+    assert psnr(drawn, nearest).min() > 28  # measured 29.8 to 32.4: samples lie near what the head's colours span
+    spread = drawn.mean((2, 3)).std(0)
+    assert spread.min() > 0.02  # no two have the same skin
