@@ -23,7 +23,8 @@ DEFAULT = Path(__file__).resolve().parents[2] / "weights" / "toon_landmarks.safe
 """The embedded one, for toon people."""
 FORMAT, VERSION = "portrait_rig.landmark_finder", "1"
 MINIMUM_SCORE = 0.6
-"""Faces below it are not reported."""
+"""Faces below it are not reported. Of 160 held-out portraits none scores below 0.93; of pictures without a face only
+portraits in shuffled pieces and upside down, which hold faces of a kind, score more than 0.3."""
 HOPEFUL = 0.25
 """What the scout must think of a place for the marker to look at it."""
 CANDIDATES = 40
