@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..core.errors import UserError
 from ..core.face import detect, detect_points, detect_scrfd
 from ..core.face.detect_onnx import open_model
 from ..core.face.landmarks import Frames
@@ -26,14 +27,15 @@ INSIGHTFACE_ORIGIN = "insightface's packs buffalo_l and antelopev2 (github.com/d
 INSIGHTFACE_LICENCE = "non-commercial research only"
 YUNET_ORIGIN = "OpenCV's model zoo, models/face_detection_yunet"
 YUNET_LICENCE = "MIT"
-SURE_OF_TOON = 0.9
-"""Score from which 'auto' believes the embedded finder, which knows drawn faces only."""
+SURE_OF_TOON = 0.95
+"""Score from which 'auto' believes the embedded finder, which knows drawn faces only: toon portraits and a rendered
+film character have 0.956 and more, photographs, paintings and statues up to 0.94, most of them marked less exactly."""
 
 
 @dataclass(frozen=True)
 class Finder:
     """One way to find faces. installed: whether all that it needs is on this machine. find: pictures [B, 3, H, W] RGB
-    0…1 and the lowest score to report -> every picture's faces. sure: score from which 'auto' looks no further.
+    0…1 and the lowest score to report -> every picture's faces. sure: the lowest score that 'auto' believes.
     """
 
     name: str
@@ -48,7 +50,7 @@ def find(source: str, pictures: Tensor, minimum_score: float) -> Frames:
 
 
 def find_automatically(pictures: Tensor, minimum_score: float) -> Frames:
-    """Faces by the first finder that is sure of one in every picture, else by the one that finds them in most.
+    """Faces by the first installed finder that finds one in every picture, else by the one that finds them in most.
 
     All pictures of a call are marked by the same finder. UserError where none but drawn faces could be looked for and
     none was found.
@@ -56,13 +58,23 @@ def find_automatically(pictures: Tensor, minimum_score: float) -> Frames:
     installed = [finder for finder in FINDERS if finder.installed()]
     best: Frames = [[] for _ in pictures]
     for finder in installed:
-        found = finder.find(pictures, minimum_score)
-        if all(any(face.score >= finder.sure for face in faces) for faces in found):
+        found = finder.find(pictures, max(minimum_score, finder.sure))
+        if all(found):
             return found
         best = max(best, found, key=lambda frames: sum(map(bool, frames)))
     if not any(best) and all(finder.name == TOON for finder in installed):
-        _yunet()  # refuses, and says what photographs need
+        _refuse_photographs()
     return best
+
+
+def _refuse_photographs() -> None:
+    try:
+        _yunet()
+    except UserError as missing:
+        raise UserError(
+            "The embedded finder is sure of no drawn face here, and photographs need another. "
+            f"{missing} The source '{TOON}' takes what the embedded one is less sure of."
+        ) from None
 
 
 def _find_toon(pictures: Tensor, minimum_score: float) -> Frames:
