@@ -1,8 +1,8 @@
 """How the people of the toon world are coloured, as a smooth function of standard normal values.
 
 A Gaussian copula: every coefficient keeps about the distribution that `sampling` gives it, and the coefficients keep
-their correlations (by rank). What is discrete in the world, such as the eight tones of skin, becomes continuous: a latent
-that is searched by gradients needs it so.
+their correlations (by rank). What is discrete in the world, such as the eight tones of skin, becomes continuous: a
+latent that is searched by gradients needs it so.
 """
 
 from __future__ import annotations
