@@ -28,8 +28,8 @@ INSIGHTFACE_LICENCE = "non-commercial research only"
 YUNET_ORIGIN = "OpenCV's model zoo, models/face_detection_yunet"
 YUNET_LICENCE = "MIT"
 SURE_OF_TOON = 0.95
-"""Score from which 'auto' believes the embedded finder, which knows drawn faces only: toon portraits and a rendered
-film character have 0.956 and more, photographs, paintings and statues up to 0.94, most of them marked less exactly."""
+"""Score from which 'auto' believes the embedded finder, which knows drawn faces only: 24 toon portraits and a rendered
+film character had 0.97 and more, photographs, paintings and statues 0.86 to 0.94 at most, by the picture's size."""
 
 
 @dataclass(frozen=True)
