@@ -36,6 +36,12 @@ LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 """Eyelid points among iBUG's 68; left and right as seen in the picture."""
 EYE_CORNERS = ((36, 39), (42, 45))
 """Deep3DFaceRecon's five points take an eye as the middle of its two corners (util/preprocess.py, `extract_5p`)."""
+MIRRORED_68 = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
+)  # fmt: skip
+"""For each of iBUG's 68 points the one that takes its place in the mirror image."""
 NOSE_TIP = 30
 MOUTH_CORNERS = (48, 54)
 
@@ -157,6 +163,12 @@ def move_points(points: Tensor, matrices: Tensor) -> Tensor:
     matrices = matrices.to(points.device, torch.float64)
     moved = points.double() @ matrices[:, :2, :2].mT + matrices[:, None, :2, 2]
     return moved.to(points.dtype)
+
+
+def mirrored_points(points: Tensor, width: float) -> Tensor:
+    """[B, 68, 2] pixels on pictures of that width -> on their mirror images, differentiable."""
+    points = points[:, list(MIRRORED_68)]
+    return torch.stack([width - points[..., 0], points[..., 1]], -1)
 
 
 def _chosen(faces: Sequence[Face], which: Which, number: int) -> Face | None:

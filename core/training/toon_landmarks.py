@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..face.landmarks import EYE_CORNERS, move_points
+from ..face.landmarks import EYE_CORNERS, mirrored_points, move_points
 from ..methods.find_toon import FORMAT, VERSION, WIDER, ToonFinder, box_of, crops, roll_of, squares
 from ..networks.landmark_finder import FACE_SIDE, STRIDE, FinderOptions, LandmarkFinder
 from ..toon.corpus import Corpus
@@ -23,7 +23,7 @@ from .faceless import backdrop
 from .spoiling import coarser, spoiled
 from .supervised import CHANCE, WEIGHTS, Rows, SupervisedSettings, generator, halved
 from .toon_measures import finder_quality
-from .toon_truth import corpus_fingerprint, mirrored_marks
+from .toon_truth import corpus_fingerprint
 
 SCENE = 96
 """Side of the scout's pictures."""
@@ -134,7 +134,7 @@ class LandmarksLesson:
         flip = torch.rand(len(rows), generator=random) < 0.5
         pictures, points = self.corpus.pictures(rows).float() / 255, self._points[rows]
         pictures = torch.where(flip[:, None, None, None], pictures.flip(3), pictures)
-        return pictures, torch.where(flip[:, None, None], mirrored_marks(points, self._size), points)
+        return pictures, torch.where(flip[:, None, None], mirrored_points(points, self._size), points)
 
     # Scenes for the scout ---------------------------------------------------------------------------------------------
 

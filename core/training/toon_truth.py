@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 
-import torch
 from torch import Tensor
 
 from ..face.camera import place, project
@@ -18,12 +17,6 @@ ODD_BANDS = (3, 4, 7)
 """Spherical harmonics that change their sign with x (`core.face.light`): x, xy, xz."""
 MIRRORED_ANGLES = (1.0, -1.0, -1.0)
 """Pitch stays, yaw and roll turn round; so do a joint's axis-angles."""
-MIRRORED_MARKS = (
-    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
-    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
-)  # fmt: skip
-"""For each of iBUG's 68 points the one that takes its place in the mirror image."""
 
 
 def corpus_params(corpus: Corpus, model: FaceModel) -> FaceParams:
@@ -59,12 +52,6 @@ def mirrored_params(params: FaceParams, model: FaceModel) -> FaceParams:
         light=light,
         camera=replace(params.camera, principal=principal),
     )
-
-
-def mirrored_marks(points: Tensor, width: int) -> Tensor:
-    """[B, 68, 2] pixels on pictures of that width -> on their mirror images."""
-    points = points[:, list(MIRRORED_MARKS)]
-    return torch.stack([width - points[..., 0], points[..., 1]], -1)
 
 
 def projected(model: FaceModel, params: FaceParams) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from portrait_rig.core.checkpoints import read, save_safetensors
 from portrait_rig.core.errors import UserError
-from portrait_rig.core.face.landmarks import move_points
+from portrait_rig.core.face.landmarks import mirrored_points, move_points
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.methods.find_toon import Boxes, box_of, crops, load_toon_finder, merged, roll_of, squares
 from portrait_rig.core.methods.identity import load_identity_network
@@ -26,7 +26,7 @@ from portrait_rig.core.training.toon_identity import IdentityLesson, margin_loss
 from portrait_rig.core.training.toon_landmarks import SCENE, LandmarksLesson, scout_terms, targets
 from portrait_rig.core.training.toon_measures import _auc, regressor_quality
 from portrait_rig.core.training.toon_regressor import RegressorLesson
-from portrait_rig.core.training.toon_truth import corpus_params, mirrored_marks, mirrored_params, projected
+from portrait_rig.core.training.toon_truth import corpus_params, mirrored_params, projected
 
 TINY = SupervisedSettings(steps=6, batch=4)
 NARROW = ResNetOptions.basic((1, 1, 1), 4)
@@ -168,7 +168,7 @@ def test_mirrored_parameters_and_points_are_those_of_the_mirrored_picture(corpus
 def mirrored_marks_of(model, params):
     vertices = projected(model, params)
     points = model.landmarks68.on(torch.nn.functional.pad(vertices, (0, 1)), model.faces)[..., :2]
-    return mirrored_marks(points, params.camera.size[1])
+    return mirrored_points(points, params.camera.size[1])
 
 
 def _inner(model, places):
