@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..nodes import host
+from ..nodes import folders, host
 from .execute import Cache, NodeError, Outcome, execute
 from .graph import Graph, read
 from .overrides import apply
@@ -17,7 +17,7 @@ from .validate import validate
 
 DONE, FAILED, STOPPED = 0, 1, 130
 """Exit statuses; 130 is what shells give for a stop by Ctrl-C (128 + SIGINT)."""
-EXAMPLES = host.PACK / "examples"
+EXAMPLES = folders.PACK / "examples"
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
 """Options that mark a combo as the name of an input file."""
 
@@ -37,7 +37,7 @@ def run(
     """
     try:
         registry = everything() if registry is None else registry
-        host.use_folders(inputs, outputs)
+        folders.use_folders(inputs, outputs)
         graph = read(workflow, registry)
         for setting in settings:
             graph = apply(graph, setting, registry)
@@ -68,7 +68,7 @@ def find_files(graph: Graph, registry: Registry, folders: Iterable[Path]) -> Gra
             value = node.inputs.get(name)
             if not isinstance(value, str) or not any(socket.options.get(flag) for flag in UPLOADS):
                 continue
-            bare, marked = host.marked_folder(value)
+            bare, marked = folders.marked_folder(value)
             found = next((f / bare for f in ([marked] if marked else folders) if (f / bare).is_file()), None)
             if found is not None:
                 graph = graph.with_input(node.id, name, str(found.resolve()))
@@ -83,7 +83,7 @@ def results(graph: Graph, outcomes: dict[str, Outcome]) -> list[str]:
         for shown in outcome.ui.values():
             for item in shown:
                 if isinstance(item, dict) and "filename" in item:
-                    lines.append(f"{title}: {host.result_path(item)}")
+                    lines.append(f"{title}: {folders.result_path(item)}")
                 elif isinstance(item, str):
                     lines.append(f"{title}: {item}")
     return lines

@@ -7,7 +7,7 @@ from . import (
     face_fit,
     face_ganfit,
     face_params,
-    host,
+    folders,
     identity,
     invert,
     latents,
@@ -51,5 +51,5 @@ class PortraitRig(ComfyExtension):
 
 async def comfy_entrypoint() -> PortraitRig:
     """Called once by ComfyUI when it loads the pack."""
-    host.register_model_folder()
+    folders.register_model_folder()
     return PortraitRig()

@@ -10,7 +10,7 @@ from ..core.face.crop import Crop, paste, take
 from ..core.face.landmarks import MISSING, WHICH, Face, Missing, Which, choose, convert, from_core_payload, move
 from ..core.methods.find_toon import MINIMUM_SCORE
 from ..core.types import Landmarks
-from . import face_finders, host
+from . import face_finders, folders, host
 from .face_finders import INSIGHTFACE, MARKERS, TOON, YUNET
 from .host import io
 
@@ -102,7 +102,7 @@ class FindFace(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, points_file: str | None = None, **others: object) -> object:
         """A points file that was saved anew is read anew."""
-        return host.file_state(host.input_path(points_file)) if points_file else None
+        return folders.file_state(folders.input_path(points_file)) if points_file else None
 
     @classmethod
     def execute(
@@ -125,7 +125,7 @@ class FindFace(io.ComfyNode):
         elif source == TEXT:
             found = points_text.parse(points, size, len(pictures))
         elif source == FILE:
-            found = points_text.parse(points_text.read(host.input_path(points_file)), size, len(pictures))
+            found = points_text.parse(points_text.read(folders.input_path(points_file)), size, len(pictures))
         elif source == FIND:
             found = face_finders.find_automatically(pictures, minimum_score)
         else:

@@ -15,7 +15,7 @@ from ..core.face import detect, detect_points, detect_scrfd
 from ..core.face.detect_onnx import open_model
 from ..core.face.landmarks import Frames
 from ..core.methods import find_toon
-from . import host
+from . import folders, host
 
 TOON, INSIGHTFACE, YUNET = "toon", "insightface", "YuNet"
 MARKERS = {"insightface 1k3d68": "1k3d68.onnx", "insightface 2d106det": "2d106det.onnx"}
@@ -78,7 +78,7 @@ def _refuse_photographs() -> None:
 
 
 def _find_toon(pictures: Tensor, minimum_score: float) -> Frames:
-    path = host.model_path(find_toon.DEFAULT.name)
+    path = folders.model_path(find_toon.DEFAULT.name)
     with host.loading():
         finder = find_toon.load_toon_finder(path)
     return finder.find(pictures, minimum_score)
@@ -103,7 +103,7 @@ def _find_with_yunet(pictures: Tensor, minimum_score: float) -> Frames:
 
 
 def _onnx_files() -> list[str]:
-    return host.model_names({".onnx"}, also=[host.INSIGHTFACE_FOLDER])
+    return folders.model_names({".onnx"}, also=[folders.INSIGHTFACE_FOLDER])
 
 
 def _file(name: str) -> str | None:
@@ -119,15 +119,15 @@ def _detector() -> str | None:
 
 def _yunet_file() -> str | None:
     """The newest YuNet that is here."""
-    return max((name for name in host.model_names({".onnx"}) if "yunet" in name.lower()), default=None)
+    return max((name for name in folders.model_names({".onnx"}) if "yunet" in name.lower()), default=None)
 
 
 def _insightface(name: str) -> Path:
-    return host.model_path(name, INSIGHTFACE_ORIGIN, INSIGHTFACE_LICENCE, also=[host.INSIGHTFACE_FOLDER])
+    return folders.model_path(name, INSIGHTFACE_ORIGIN, INSIGHTFACE_LICENCE, also=[folders.INSIGHTFACE_FOLDER])
 
 
 def _yunet() -> Path:
-    return host.model_path(_yunet_file() or detect.MODEL_NAME, YUNET_ORIGIN, YUNET_LICENCE)
+    return folders.model_path(_yunet_file() or detect.MODEL_NAME, YUNET_ORIGIN, YUNET_LICENCE)
 
 
 def _runs_onnx() -> bool:
@@ -135,7 +135,7 @@ def _runs_onnx() -> bool:
 
 
 FINDERS = (
-    Finder(TOON, lambda: find_toon.DEFAULT.name in host.model_names(), _find_toon, SURE_OF_TOON),
+    Finder(TOON, lambda: find_toon.DEFAULT.name in folders.model_names(), _find_toon, SURE_OF_TOON),
     *(
         Finder(name, lambda file=file: bool(_runs_onnx() and _detector() and _file(file)), partial(_find_marked, file))
         for name, file in MARKERS.items()

@@ -7,7 +7,7 @@ from ..core.face import edit
 from ..core.face.model import FaceModel
 from ..core.face.params_io import load_face_params, save_face_params
 from ..core.types import FaceParams
-from . import host
+from . import folders, host
 from .host import io
 
 KEEP, REPLACE, ADD = "keep", "replace", "add"
@@ -260,7 +260,7 @@ class SaveFaceParams(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_params: FaceParams, filename_prefix: str) -> io.NodeOutput:
-        file = host.output_path(filename_prefix, ".safetensors")
+        file = folders.output_path(filename_prefix, ".safetensors")
         save_face_params(face_params, file.path)
         return io.NodeOutput(file.name, ui=host.show_text(file.name))
 
@@ -294,11 +294,11 @@ class LoadFaceParams(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was written anew is read anew."""
-        return None if file is None else host.file_state(host.input_path(file))
+        return None if file is None else folders.file_state(folders.input_path(file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        path = host.input_path(file)
+        path = folders.input_path(file)
         if path.suffix.lower() != ".safetensors":
             raise UserError(f"'{file}' is no .safetensors file. Choose one that Save Face Params wrote.")
         params = load_face_params(path)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.methods.identity import DEFAULT, IdentityNetwork, compare, load_identity_network
 from ..core.types import Landmarks
-from . import host
+from . import folders, host
 from .host import io
 
 EXTENSIONS = frozenset({".safetensors", ".pth", ".pt", ".onnx"})
@@ -26,7 +26,7 @@ class LoadIdentityNetwork(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        found = host.model_names(EXTENSIONS, also=[host.INSIGHTFACE_FOLDER])
+        found = folders.model_names(EXTENSIONS, also=[folders.INSIGHTFACE_FOLDER])
         return io.Schema(
             node_id="PortraitRigLoadIdentityNetwork",
             display_name="Load Identity Network",
@@ -38,9 +38,9 @@ class LoadIdentityNetwork(io.ComfyNode):
                     "file",
                     options=[DEFAULT.name, *(name for name in found if name != DEFAULT.name)],
                     default=DEFAULT.name,
-                    tooltip=f"A file of models/{host.MODEL_FOLDER} or models/{host.INSIGHTFACE_FOLDER}. {DEFAULT.name} "
-                    "comes with the pack and knows toon heads only. Of insightface's packs take w600k_r50.onnx or "
-                    "glintr100.onnx; they are for non-commercial research.",
+                    tooltip=f"A file of models/{folders.MODEL_FOLDER} or models/{folders.INSIGHTFACE_FOLDER}. "
+                    f"{DEFAULT.name} comes with the pack and knows toon heads only. Of insightface's packs take "
+                    "w600k_r50.onnx or glintr100.onnx; they are for non-commercial research.",
                 )
             ],
             outputs=[
@@ -58,7 +58,7 @@ class LoadIdentityNetwork(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return host.file_state(_path(file))
+        return folders.file_state(_path(file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
@@ -135,7 +135,7 @@ class IdentitySimilarity(io.ComfyNode):
 
 
 def _path(file: str | None) -> Path:
-    return host.model_path(file or DEFAULT.name, ORIGIN, LICENCE, also=[host.INSIGHTFACE_FOLDER])
+    return folders.model_path(file or DEFAULT.name, ORIGIN, LICENCE, also=[folders.INSIGHTFACE_FOLDER])
 
 
 def _in_lines(texts: list[str]) -> str:

@@ -20,7 +20,7 @@ from ..core.methods.latents import (
 )
 from ..core.networks.generator import Generator
 from ..core.types import Latent
-from . import host
+from . import folders, host
 from .host import io
 
 ALL_LAYERS = 0
@@ -310,7 +310,7 @@ class SaveLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: Latent, filename_prefix: str) -> io.NodeOutput:
-        file = host.output_path(filename_prefix, ".safetensors")
+        file = folders.output_path(filename_prefix, ".safetensors")
         save_latent(latent, file.path)
         return io.NodeOutput(file.name, ui=host.show_text(file.name))
 
@@ -348,11 +348,11 @@ class LoadLatent(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was written anew is read anew."""
-        return None if file is None else host.file_state(host.input_path(file))
+        return None if file is None else folders.file_state(folders.input_path(file))
 
     @classmethod
     def execute(cls, file: str, stylegan: Generator | None = None) -> io.NodeOutput:
-        latent = load_latent(host.input_path(file), stylegan)
+        latent = load_latent(folders.input_path(file), stylegan)
         count, layers, width = latent.w.shape
         about = f"{count} latents of '{latent.generator.name}', {layers} layers of {width} values"
         return io.NodeOutput(_kept(latent), about, ui=host.show_text(about))

@@ -8,13 +8,13 @@ from PIL import Image
 
 from ..core.face import models, points_text
 from ..core.face.landmarks import choose
-from . import host
+from . import folders, host
 from .host import io
 
 FACE_MODEL_EXTENSIONS = frozenset({".safetensors", ".pkl", ".mat", ".npz"})
 ICT_FOLDER_MARK = "generic_neutral_mesh.obj"
 """A folder that holds it is ICT-FaceKit's FaceXModel."""
-EXAMPLES = host.PACK / "examples"
+EXAMPLES = folders.PACK / "examples"
 
 
 class LoadFaceModel(io.ComfyNode):
@@ -23,7 +23,7 @@ class LoadFaceModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         embedded = models.DEFAULT.name
-        found = host.model_names(FACE_MODEL_EXTENSIONS, folder_with=ICT_FOLDER_MARK)
+        found = folders.model_names(FACE_MODEL_EXTENSIONS, folder_with=ICT_FOLDER_MARK)
         return io.Schema(
             node_id="PortraitRigLoadFaceModel",
             display_name="Load Face Model",
@@ -35,7 +35,7 @@ class LoadFaceModel(io.ComfyNode):
                     "file",
                     options=[embedded, *(name for name in found if name != embedded)],
                     default=embedded,
-                    tooltip=f"A file of models/{host.MODEL_FOLDER}, or ICT-FaceKit's folder there; {embedded} comes "
+                    tooltip=f"A file of models/{folders.MODEL_FOLDER}, or ICT-FaceKit's folder there; {embedded} comes "
                     "with the pack. FLAME and BFM are not free to pass on: get them from their authors.",
                 )
             ],
@@ -52,12 +52,12 @@ class LoadFaceModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return host.file_state(host.model_path(file))
+        return folders.file_state(folders.model_path(file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         with host.loading():
-            model = models.load_face_model(host.model_path(file))
+            model = models.load_face_model(folders.model_path(file))
         about = f"{model.describe()}\nexpressions: {', '.join(model.expression.names)}"
         return io.NodeOutput(model, about, ui=host.show_text(about))
 

@@ -9,7 +9,7 @@ from ..core.face.model import FaceModel
 from ..core.methods.fit.frames import smooth
 from ..core.methods.regress import DEFAULT, FaceRegressor, as_one_person, load_face_regressor
 from ..core.types import FaceParams, Landmarks, common_batch
-from . import host
+from . import folders, host
 from .host import io
 
 EXTENSIONS = frozenset({".safetensors", ".pth", ".tar"})
@@ -20,7 +20,7 @@ class LoadFaceRegressor(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        found = host.model_names(EXTENSIONS)
+        found = folders.model_names(EXTENSIONS)
         return io.Schema(
             node_id="PortraitRigLoadFaceRegressor",
             display_name="Load Face Regressor",
@@ -32,7 +32,7 @@ class LoadFaceRegressor(io.ComfyNode):
                     "file",
                     options=[DEFAULT.name, *(name for name in found if name != DEFAULT.name)],
                     default=DEFAULT.name,
-                    tooltip=f"A file of models/{host.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. "
+                    tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. "
                     "Deep3DFaceRecon's epoch_20.pth and DECA's deca_model.tar are to be had from their authors only.",
                 )
             ],
@@ -48,12 +48,12 @@ class LoadFaceRegressor(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return host.file_state(host.model_path(file))
+        return folders.file_state(folders.model_path(file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         with host.loading():
-            regressor = load_face_regressor(host.model_path(file))
+            regressor = load_face_regressor(folders.model_path(file))
         about = regressor.describe()
         return io.NodeOutput(regressor, about, ui=host.show_text(about))
 

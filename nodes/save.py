@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.face.glb import save_glb
-from . import host
+from . import folders, host
 from .host import io
 
 
@@ -43,7 +43,7 @@ class SaveMesh(io.ComfyNode):
     def execute(cls, mesh: Any, filename_prefix: str) -> io.NodeOutput:
         results = []
         for one in host.mesh_in(mesh):
-            file = host.output_path(filename_prefix, ".glb")
+            file = folders.output_path(filename_prefix, ".glb")
             save_glb(one, file.path)
             results.append(file.result)
         last = Path(results[-1]["subfolder"], results[-1]["filename"]).as_posix()

@@ -13,7 +13,7 @@ from ..core.networks.running import PRECISIONS, prepared
 from ..core.networks.stylegan2 import NOISE_MODES
 from ..core.networks.untrained import NAME, untrained
 from ..core.types import Latent
-from . import host
+from . import folders, host
 from .host import io
 
 DEMO = f"({NAME})"
@@ -21,7 +21,7 @@ DEMO = f"({NAME})"
 EXTENSIONS = frozenset({".safetensors", ".pkl", ".pt", ".pth", ".tar"})
 OTHER_FOLDERS = ("stylegan", "stylegan2", "stylegan3", "gan")
 """Model folders that other packs may have registered; files there are offered, too."""
-IN_MODELS, IN_OUTPUT = f"models/{host.MODEL_FOLDER}", "output"
+IN_MODELS, IN_OUTPUT = f"models/{folders.MODEL_FOLDER}", "output"
 MOST_AT_ONCE = 256
 
 
@@ -39,10 +39,10 @@ class LoadStyleGan(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[DEMO, *host.model_names(EXTENSIONS, also=OTHER_FOLDERS)],
+                    options=[DEMO, *folders.model_names(EXTENSIONS, also=OTHER_FOLDERS)],
                     default=DEMO,
-                    tooltip=f"A file of models/{host.MODEL_FOLDER} (or models/stylegan, where another pack has one). "
-                    f"{DEMO} needs no file: it draws coloured clouds of 64 × 64 pixels, for trying the wires.",
+                    tooltip=f"A file of models/{folders.MODEL_FOLDER} (or models/stylegan, where another pack has one)."
+                    f" {DEMO} needs no file: it draws coloured clouds of 64 × 64 pixels, for trying the wires.",
                 ),
                 io.Combo.Input(
                     "which",
@@ -80,7 +80,7 @@ class LoadStyleGan(io.ComfyNode):
         """A file that was replaced is loaded anew."""
         if file in (None, DEMO):
             return file
-        return host.file_state(host.model_path(file, also=OTHER_FOLDERS))
+        return folders.file_state(folders.model_path(file, also=OTHER_FOLDERS))
 
     @classmethod
     def execute(cls, file: str, which: str, precision: str, compile: bool) -> io.NodeOutput:
@@ -88,7 +88,7 @@ class LoadStyleGan(io.ComfyNode):
             if file == DEMO:
                 generator = untrained()
             else:
-                generator = load_generator(read(host.model_path(file, also=OTHER_FOLDERS)), which)
+                generator = load_generator(read(folders.model_path(file, also=OTHER_FOLDERS)), which)
         told = []
         if compile or PRECISIONS[precision] is not None:
             with host.memory(generator.network):
@@ -184,9 +184,9 @@ class SaveStyleGan(io.ComfyNode):
     @classmethod
     def execute(cls, stylegan: Generator, folder: str, filename_prefix: str) -> io.NodeOutput:
         if folder == IN_MODELS:
-            path = host.model_output_path(filename_prefix, ".safetensors")
+            path = folders.model_output_path(filename_prefix, ".safetensors")
         else:
-            path = host.output_path(filename_prefix, ".safetensors").path
+            path = folders.output_path(filename_prefix, ".safetensors").path
         with torch.no_grad():
             save_safetensors(path, *packed(stylegan))
         return io.NodeOutput(str(path), ui=host.show_text(str(path)))

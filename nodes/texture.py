@@ -13,7 +13,7 @@ from ..core.methods.latents import SEEDS
 from ..core.methods.texture_gan import BASIS_SIZE, DEFAULT, TextureGan, free_textures, load_texture_gan, own_textures
 from ..core.methods.unwrap import FILLS, LARGEST_SIZE, SMALLEST_SIZE, UnwrapSettings, unwrap, wearing
 from ..core.types import FaceParams, Latent, common_batch
-from . import host
+from . import folders, host
 from .host import io
 
 EXTENSIONS = frozenset({".safetensors", ".pkl", ".pt", ".pth", ".npz"})
@@ -29,7 +29,7 @@ class LoadTextureGan(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        found = host.model_names(EXTENSIONS)
+        found = folders.model_names(EXTENSIONS)
         return io.Schema(
             node_id="PortraitRigLoadTextureGan",
             display_name="Load Texture GAN",
@@ -42,8 +42,8 @@ class LoadTextureGan(io.ComfyNode):
                     "file",
                     options=[DEFAULT.name, OWN, FREE, *(name for name in found if name != DEFAULT.name)],
                     default=DEFAULT.name,
-                    tooltip=f"A file of models/{host.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. {OWN} needs no "
-                    f"file: the face model's own albedo directions. {FREE}: any map at all, for fits.",
+                    tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. {OWN} needs "
+                    f"no file: the face model's own albedo directions. {FREE}: any map at all, for fits.",
                 ),
                 io.Int.Input(
                     "texture_size",
@@ -71,7 +71,7 @@ class LoadTextureGan(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **others: object) -> object:
         """A file that was replaced is loaded anew."""
-        return file if file in (None, OWN, FREE) else host.file_state(host.model_path(file))
+        return file if file in (None, OWN, FREE) else folders.file_state(folders.model_path(file))
 
     @classmethod
     def execute(cls, file: str, texture_size: int, face_model: FaceModel | None = None) -> io.NodeOutput:
@@ -81,7 +81,7 @@ class LoadTextureGan(io.ComfyNode):
             if file in (OWN, FREE):
                 gan = (own_textures if file == OWN else free_textures)(face_model, texture_size)
             else:
-                gan = load_texture_gan(host.model_path(file), face_model.layout if face_model else None)
+                gan = load_texture_gan(folders.model_path(file), face_model.layout if face_model else None)
         about = gan.describe()
         return io.NodeOutput(gan, about, ui=host.show_text(about))
 

@@ -17,7 +17,7 @@ from ..core.training.loop import RunSettings, train
 from ..core.training.portrait_textures import MAPS, unwrap_folder
 from ..core.training.stylegan2_settings import AUTO, StyleGan2Settings, settings_for
 from ..core.training.texture_gan import RESOLUTION, TextureGanTrainer
-from . import host
+from . import folders, host
 from .face_finders import find_automatically
 from .host import io
 from .incoming import picture_in
@@ -147,10 +147,10 @@ class TrainTextureGan(io.ComfyNode):
         run = RunSettings(steps, checkpoint_every, sheet_every, command=cls.define_schema().display_name)
         notes = []
         if images is None and folder_holds == PORTRAITS:
-            maps, skipped = _unwrapped(host.input_folder(folder), place / MAPS, face_model, settings.resolution)
+            maps, skipped = _unwrapped(folders.input_folder(folder), place / MAPS, face_model, settings.resolution)
             notes = [f"portraits left out: {named(skipped)}"] if skipped else []
         elif images is None:
-            maps = host.input_folder(folder)
+            maps = folders.input_folder(folder)
         with host.loading():
             if images is None:
                 source: PictureSource = FolderPictures(maps, settings.size)

@@ -15,7 +15,7 @@ from ..core.training.images import BatchPictures, FolderPictures, PictureSource,
 from ..core.training.loop import Outcome, RunSettings, train
 from ..core.training.stylegan2 import StyleGan2Trainer
 from ..core.training.stylegan2_settings import AUTO, PRESETS, StyleGan2Settings, settings_for
-from . import host
+from . import folders, host
 from .host import io
 from .incoming import picture_in
 
@@ -256,7 +256,7 @@ class TrainStyleGan(io.ComfyNode):
         run = RunSettings(steps, checkpoint_every, sheet_every, command=cls.define_schema().display_name)
         with host.loading():
             if images is None:
-                source: PictureSource = FolderPictures(host.input_folder(folder), settings.size)
+                source: PictureSource = FolderPictures(folders.input_folder(folder), settings.size)
             else:
                 source = BatchPictures(picture_in(images, "images"), settings.size)
             trainer = StyleGan2Trainer(settings, source, name)
@@ -271,7 +271,7 @@ class TrainStyleGan(io.ComfyNode):
 def folder_state(folder: str) -> str:
     """Changes when pictures of a folder in the input folder do."""
     digest = hashlib.sha256()
-    for path in files_in(host.input_folder(folder)):
+    for path in files_in(folders.input_folder(folder)):
         state = path.stat()
         digest.update(f"{path}\n{state.st_size}\n{state.st_mtime}\n".encode())
     return digest.hexdigest()
@@ -281,7 +281,7 @@ def run_folder(name: str) -> Path:
     """Where the run of that name lies; UserError without a name, or where it leads elsewhere."""
     if not name.strip("./\\ "):
         raise UserError("The generator has no name. Give one: it also names the folder of the run.")
-    return host.output_folder(f"{RUNS}/{name}")
+    return folders.output_folder(f"{RUNS}/{name}")
 
 
 def told(trainer: StyleGan2Trainer, outcome: Outcome, place: str) -> str:

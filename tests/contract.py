@@ -37,10 +37,10 @@ def facts(folder: Path) -> dict[str, Any]:
         comfy.options.enable_args_parsing()
     pack.load()
     import toy_nodes
-    from portrait_rig.nodes import NODES, host
+    from portrait_rig.nodes import NODES, folders, host
 
     (folder / "in").mkdir()
-    host.use_folders(folder / "in", folder / "out")
+    folders.use_folders(folder / "in", folder / "out")
     sample = _sample(host.io)
     inside = host.INSIDE_COMFYUI
     return {
@@ -60,7 +60,7 @@ def facts(folder: Path) -> dict[str, Any]:
             for node in [sample, *toy_nodes.TOYS, *NODES]
         },
         "executed": _execute(toy_nodes, host),
-        "saved": _saved_names(host, folder),
+        "saved": _saved_names(folders, folder),
         "shown": host.ui.PreviewText("hello").as_dict(),
         "result": host.ui.SavedResult("a.png", "sub", host.io.FolderType.output),
         "containers": host.Types.VideoContainer.as_input(),
@@ -160,11 +160,11 @@ def _execute(toy_nodes: Any, host: Any) -> dict[str, Any]:
     }
 
 
-def _saved_names(host: Any, folder: Path) -> list[Any]:
+def _saved_names(folders: Any, folder: Path) -> list[Any]:
     """How output files are numbered."""
     found = []
     for prefix in ("a", "sub/a", "sub/a", "size_%width%x%height%"):
-        file = host.output_path(prefix, ".bin", (2, 3))
+        file = folders.output_path(prefix, ".bin", (2, 3))
         file.path.touch()
         found.append([file.path.relative_to(folder).as_posix(), file.result])
     return found

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...core import sound
 from ...core.errors import UserError
 from ...core.files import replacing
-from ...nodes import host
+from ...nodes import folders
 from ...nodes.host import InputImpl, Types, io
 from .pictures import file_fingerprint, file_is_there
 
@@ -27,7 +27,7 @@ class LoadAudio(io.ComfyNode):
             node_id="LoadAudio",
             display_name="Load Audio",
             category="audio",
-            inputs=[io.Combo.Input("audio", options=host.input_names(SOUND_EXTENSIONS), upload=io.UploadType.audio)],
+            inputs=[io.Combo.Input("audio", options=folders.input_names(SOUND_EXTENSIONS), upload=io.UploadType.audio)],
             outputs=[io.Audio.Output()],
         )
 
@@ -64,7 +64,7 @@ class SaveAudio(io.ComfyNode):
     def execute(cls, audio: dict[str, Any], filename_prefix: str) -> io.NodeOutput:
         results = []
         for waveform in audio["waveform"]:
-            file = host.output_path(filename_prefix, ".flac")
+            file = folders.output_path(filename_prefix, ".flac")
             sound.write_flac(file.path, waveform, int(audio["sample_rate"]))
             results.append(file.result)
         return io.NodeOutput(ui={"audio": results})
@@ -79,7 +79,7 @@ class LoadVideo(io.ComfyNode):
             node_id="LoadVideo",
             display_name="Load Video",
             category="image/video",
-            inputs=[io.Combo.Input("file", options=host.input_names(VIDEO_EXTENSIONS), upload=io.UploadType.video)],
+            inputs=[io.Combo.Input("file", options=folders.input_names(VIDEO_EXTENSIONS), upload=io.UploadType.video)],
             outputs=[io.Video.Output()],
         )
 
@@ -168,7 +168,7 @@ class SaveVideo(io.ComfyNode):
                 f"H.264 stores clips whose sides are even numbers of pixels; these frames are {width}x{height}. "
                 "Crop or resize them first."
             )
-        file = host.output_path(filename_prefix, ".mp4", (height, width))
+        file = folders.output_path(filename_prefix, ".mp4", (height, width))
         with replacing(file.path) as temporary:
             video.save_to(str(temporary), Types.VideoContainer(format), Types.VideoCodec(codec))
         return io.NodeOutput(ui={"images": [file.result], "animated": (True,)})

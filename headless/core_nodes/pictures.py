@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...core.errors import UserError
 from ...core.files import replacing
-from ...nodes import host
+from ...nodes import folders, host
 from ...nodes.host import io
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -31,7 +31,7 @@ class LoadImage(io.ComfyNode):
             node_id="LoadImage",
             display_name="Load Image",
             category="image",
-            inputs=[io.Combo.Input("image", options=host.input_names(EXTENSIONS), upload=io.UploadType.image)],
+            inputs=[io.Combo.Input("image", options=folders.input_names(EXTENSIONS), upload=io.UploadType.image)],
             outputs=[io.Image.Output(), io.Mask.Output()],
         )
 
@@ -62,7 +62,7 @@ class LoadImageMask(io.ComfyNode):
             display_name="Load Image (as Mask)",
             category="mask",
             inputs=[
-                io.Combo.Input("image", options=host.input_names(EXTENSIONS), upload=io.UploadType.image),
+                io.Combo.Input("image", options=folders.input_names(EXTENSIONS), upload=io.UploadType.image),
                 io.Combo.Input("channel", options=CHANNELS),
             ],
             outputs=[io.Mask.Output()],
@@ -104,7 +104,7 @@ class SaveImage(io.ComfyNode):
         notes.add_text("prompt", json.dumps(cls.hidden.prompt))
         results = []
         for image in images:
-            file = host.output_path(filename_prefix, ".png", tuple(image.shape[:2]))
+            file = folders.output_path(filename_prefix, ".png", tuple(image.shape[:2]))
             pixels = (image.float() * 255).clamp(0, 255).byte().cpu().numpy()
             with replacing(file.path) as temporary:
                 Image.fromarray(pixels).save(temporary, pnginfo=notes)

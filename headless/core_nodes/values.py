@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ...core.face.glb import save_glb
-from ...nodes import host
+from ...nodes import folders, host
 from ...nodes.host import io
 
 
@@ -28,7 +28,7 @@ class SaveGLB(io.ComfyNode):
     def execute(cls, mesh: Any, filename_prefix: str) -> io.NodeOutput:
         results = []
         for one in host.mesh_in(mesh):
-            file = host.output_path(filename_prefix, ".glb")
+            file = folders.output_path(filename_prefix, ".glb")
             save_glb(one, file.path)
             results.append(file.result)
         return io.NodeOutput(ui={"3d": results})

@@ -105,7 +105,7 @@ def test_terms_by_hand():
     assert content_term(maps, others).item() == pytest.approx(math.sqrt(18) / 18 + 1 / 4)
     colour, weight = torch.zeros(1, 3, 2, 2), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
     wanted = torch.tensor([[[[0.3, 0.0], [9.0, 9.0]]]]).expand(1, 3, 2, 2)
-    assert pixel_term(colour, wanted, weight).item() == pytest.approx(0.15)
+    assert pixel_term(colour, wanted, weight).item() == pytest.approx(0.9)
     off = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]])
     assert landmark_term(off, FRAME // 4).item() == pytest.approx(24.0, abs=1e-4)
 

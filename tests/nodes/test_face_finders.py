@@ -10,7 +10,7 @@ import pytest
 import torch
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.landmarks import Face
-from portrait_rig.nodes import face_finders, host
+from portrait_rig.nodes import face_finders, folders, host
 from portrait_rig.nodes.face_find import FindFace
 from portrait_rig.nodes.face_finders import FINDERS, MARKERS, SURE_OF_TOON, TOON, YUNET, Finder, find_automatically
 
@@ -30,11 +30,11 @@ def models(tmp_path, monkeypatch):
 
     for name in ("input", "output", "models"):
         (tmp_path / name).mkdir()
-    host.use_folders(tmp_path / "input", tmp_path / "output")
+    folders.use_folders(tmp_path / "input", tmp_path / "output")
     monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
     monkeypatch.setattr(host, "PACK", tmp_path)
-    host.register_model_folder()
+    folders.register_model_folder()
     return tmp_path / "models"
 
 
@@ -205,7 +205,7 @@ def test_the_embedded_finder_is_sure_of_toons_and_of_no_photograph(monkeypatch):
     from portrait_rig.core.toon.world import ToonWorld, scene
 
     monkeypatch.setattr(host, "PACK", pack.ROOT)
-    host.register_model_folder()
+    folders.register_model_folder()
     with torch.inference_mode():
         drawn = [ToonWorld.load().render(scene(seed), 256) for seed in (1_000_001, 1_000_004)]
     image = torch.stack([each.picture for each in drawn]).permute(0, 2, 3, 1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.types import Landmarks
-from portrait_rig.nodes import face_find, face_fit, face_params, host, load
+from portrait_rig.nodes import face_find, face_fit, face_params, folders, host, load
 
 QUICK = {"landmark_steps": 4, "pixel_steps": 2, "pixel_size": 48, "texture": "model"}
 """A fit that goes through both stages in about a second."""
@@ -30,16 +30,16 @@ def refuses(words, node, **inputs):
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     """Input, output and model folders of this test alone."""
     from portrait_rig.nodes.standin import folder_paths
 
     for name in ("input", "output", "models"):
         (tmp_path / name).mkdir()
-    host.use_folders(tmp_path / "input", tmp_path / "output")
+    folders.use_folders(tmp_path / "input", tmp_path / "output")
     monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    host.register_model_folder()
+    folders.register_model_folder()
     return tmp_path
 
 
@@ -50,7 +50,7 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def head():
-    host.register_model_folder()
+    folders.register_model_folder()
     return call(load.LoadFaceModel)[0]
 
 
@@ -102,19 +102,19 @@ def test_a_missing_model_file_is_named():
     refuses(r"'nobody\.pkl' is missing\. Put it into .*portrait_rig", load.LoadFaceModel, file="nobody.pkl")
 
 
-def test_a_foreign_file_is_no_face_model(folders):
+def test_a_foreign_file_is_no_face_model(home):
     from safetensors.torch import save_file
 
-    place = folders / "models" / "portrait_rig"
+    place = home / "models" / "portrait_rig"
     place.mkdir(exist_ok=True)
     save_file({"lora.weight": torch.zeros(3)}, place / "lora.safetensors")
     refuses("'lora.safetensors'.*holds no face model", load.LoadFaceModel, file="lora.safetensors")
 
 
-def test_a_replaced_model_file_is_loaded_anew(folders):
+def test_a_replaced_model_file_is_loaded_anew(home):
     first = load.LoadFaceModel.fingerprint_inputs(file="toon_head.safetensors")
     assert first == load.LoadFaceModel.fingerprint_inputs(file="toon_head.safetensors")
-    place = folders / "models" / "portrait_rig"
+    place = home / "models" / "portrait_rig"
     place.mkdir(exist_ok=True)
     (place / "toon_head.safetensors").write_bytes(b"other")
     assert first != load.LoadFaceModel.fingerprint_inputs(file="toon_head.safetensors")
@@ -132,12 +132,12 @@ def test_points_are_found_in_text(portrait):
     assert is_image(marked, 1, 512, 512) and not torch.equal(marked, image)
 
 
-def test_points_are_found_in_a_file(portrait, folders):
-    (folders / "input" / "points.json").write_text(json.dumps({"ibug68": [FIVE[:1] * 68]}))
+def test_points_are_found_in_a_file(portrait, home):
+    (home / "input" / "points.json").write_text(json.dumps({"ibug68": [FIVE[:1] * 68]}))
     marks = call(face_find.FindFace, image=portrait[0], points_file="points.json")[0]
     assert marks.markup == 68
     first = face_find.FindFace.fingerprint_inputs(points_file="points.json")
-    (folders / "input" / "points.json").write_text(json.dumps(FIVE))
+    (home / "input" / "points.json").write_text(json.dumps(FIVE))
     assert face_find.FindFace.fingerprint_inputs(points_file="points.json") != first
 
 
@@ -185,8 +185,8 @@ def test_what_find_face_refuses(portrait):
     refuses("no numbers", face_find.FindFace, image=nan_like(image), points=json.dumps(FIVE))
 
 
-def test_a_file_that_is_no_yunet(portrait, folders):
-    place = folders / "models" / "portrait_rig"
+def test_a_file_that_is_no_yunet(portrait, home):
+    place = home / "models" / "portrait_rig"
     place.mkdir(exist_ok=True)
     (place / "my_yunet.onnx").write_bytes(b"no network")
     refuses(r"cannot find faces with 'my_yunet\.onnx'", face_find.FindFace, image=portrait[0])
@@ -374,7 +374,7 @@ def test_parts_are_transferred(fitted, head):
     refuses("'flame-2020'.*'toon-head'", face_params.TransferFaceParams, target=fitted[0], source=foreign)
 
 
-def test_parameters_are_kept_and_read_back(fitted, folders):
+def test_parameters_are_kept_and_read_back(fitted, home):
     name = call(face_params.SaveFaceParams, face_params=fitted[0])[0]
     assert name == "face_params/face_00001_.safetensors [output]"
     params, about = call(face_params.LoadFaceParams, file=name)
@@ -382,15 +382,15 @@ def test_parameters_are_kept_and_read_back(fitted, folders):
     refuses("leads out of the output folder", face_params.SaveFaceParams, face_params=fitted[0], filename_prefix="../x")
 
 
-def test_what_loading_parameters_refuses(folders):
+def test_what_loading_parameters_refuses(home):
     from safetensors.torch import save_file
 
     refuses("There is no file", face_params.LoadFaceParams)
-    (folders / "input" / "a.txt").write_text("a")
+    (home / "input" / "a.txt").write_text("a")
     refuses(r"'a\.txt' is no \.safetensors file", face_params.LoadFaceParams, file="a.txt")
-    save_file({"x": torch.zeros(1)}, folders / "input" / "x.safetensors")
+    save_file({"x": torch.zeros(1)}, home / "input" / "x.safetensors")
     refuses("holds no face parameters", face_params.LoadFaceParams, file="x.safetensors")
-    (folders / "input" / "y.safetensors").write_bytes(b"broken")
+    (home / "input" / "y.safetensors").write_bytes(b"broken")
     refuses(r"y\.safetensors", face_params.LoadFaceParams, file="y.safetensors")
 
 

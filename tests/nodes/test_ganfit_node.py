@@ -8,7 +8,7 @@ from portrait_rig.core.methods.fit import GanFitSettings, ViewSpread, Weights
 from portrait_rig.core.methods.identity import IdentityNetwork
 from portrait_rig.core.methods.texture_gan import own_textures
 from portrait_rig.core.networks.iresnet import IResNet, IResNetOptions
-from portrait_rig.nodes import face_find, face_fit, face_ganfit, host, load
+from portrait_rig.nodes import face_find, face_fit, face_ganfit, folders, load
 
 QUICK = {"landmark_steps": 3, "pixel_steps": 1, "pixel_size": 48, "texture": "model"}
 
@@ -24,7 +24,7 @@ def call(node, **inputs):
 @pytest.fixture(scope="module")
 def given():
     """Fit 3DMM's first inputs, 96 pixels."""
-    host.register_model_folder()
+    folders.register_model_folder()
     portrait = call(load.ExamplePortrait)
     crop = call(face_find.AlignFace, image=portrait["image"], landmarks=portrait["landmarks"], kind="FFHQ", size=96)
     return {"image": crop["face"], "landmarks": crop["landmarks"], "face_model": call(load.LoadFaceModel)["face_model"]}

@@ -7,108 +7,108 @@ from pathlib import Path
 
 import pytest
 from portrait_rig.core.errors import UserError
-from portrait_rig.nodes import host
+from portrait_rig.nodes import folders, host
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     """A host whose folders are all below tmp_path."""
     for name in ("input", "output", "models/portrait_rig", "other"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(host.folder_paths, "_chosen", {})
     monkeypatch.setattr(host.folder_paths, "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(host.folder_paths, "folder_names_and_paths", {})
-    host.use_folders(tmp_path / "input", tmp_path / "output")
+    folders.use_folders(tmp_path / "input", tmp_path / "output")
     return tmp_path
 
 
-def test_models_are_found_in_every_registered_folder(folders):
-    host.folder_paths.folder_names_and_paths[host.MODEL_FOLDER] = ([str(folders / "other")], set())
-    host.register_model_folder()
-    host.register_model_folder()  # a second time changes nothing
-    paths, extensions = host.folder_paths.folder_names_and_paths[host.MODEL_FOLDER]
-    assert paths == [str(folders / "other"), str(folders / "models" / "portrait_rig"), str(host.PACK / "weights")]
+def test_models_are_found_in_every_registered_folder(home):
+    host.folder_paths.folder_names_and_paths[folders.MODEL_FOLDER] = ([str(home / "other")], set())
+    folders.register_model_folder()
+    folders.register_model_folder()  # a second time changes nothing
+    paths, extensions = host.folder_paths.folder_names_and_paths[folders.MODEL_FOLDER]
+    assert paths == [str(home / "other"), str(home / "models" / "portrait_rig"), str(folders.PACK / "weights")]
     assert ".safetensors" in extensions
-    (folders / "other" / "a.safetensors").touch()
-    (folders / "other" / "README.md").touch()
-    (folders / "models" / "portrait_rig" / "flame").mkdir()
-    (folders / "models" / "portrait_rig" / "flame" / "b.PKL").touch()
-    names = host.model_names()
+    (home / "other" / "a.safetensors").touch()
+    (home / "other" / "README.md").touch()
+    (home / "models" / "portrait_rig" / "flame").mkdir()
+    (home / "models" / "portrait_rig" / "flame" / "b.PKL").touch()
+    names = folders.model_names()
     assert {"a.safetensors", str(Path("flame/b.PKL"))} <= set(names) and "README.md" not in names
-    assert host.model_path("a.safetensors") == folders / "other" / "a.safetensors"
-    assert [n for n in host.model_names({".pkl"}) if "flame" in n] == [str(Path("flame/b.PKL"))]
+    assert folders.model_path("a.safetensors") == home / "other" / "a.safetensors"
+    assert [n for n in folders.model_names({".pkl"}) if "flame" in n] == [str(Path("flame/b.PKL"))]
 
 
-def test_a_folder_of_files_counts_as_a_model_where_its_mark_is_there(folders):
-    host.register_model_folder()
-    scan = folders / "models" / "portrait_rig" / "ict"
+def test_a_folder_of_files_counts_as_a_model_where_its_mark_is_there(home):
+    folders.register_model_folder()
+    scan = home / "models" / "portrait_rig" / "ict"
     scan.mkdir()
     (scan / "generic_neutral_mesh.obj").touch()
-    assert "ict" in host.model_names({".safetensors"}, folder_with="generic_neutral_mesh.obj")
-    assert "ict" not in host.model_names({".safetensors"})
-    assert host.model_path("ict") == scan
+    assert "ict" in folders.model_names({".safetensors"}, folder_with="generic_neutral_mesh.obj")
+    assert "ict" not in folders.model_names({".safetensors"})
+    assert folders.model_path("ict") == scan
 
 
-def test_a_missing_model_is_a_sentence_with_folder_origin_and_licence(folders):
-    host.register_model_folder()
+def test_a_missing_model_is_a_sentence_with_folder_origin_and_licence(home):
+    folders.register_model_folder()
     with pytest.raises(UserError) as caught:
-        host.model_path("bfm.mat", origin="the University of Basel", licence="research only")
-    for part in ("'bfm.mat'", str(folders / "models" / "portrait_rig"), "the University of Basel", "research only"):
+        folders.model_path("bfm.mat", origin="the University of Basel", licence="research only")
+    for part in ("'bfm.mat'", str(home / "models" / "portrait_rig"), "the University of Basel", "research only"):
         assert part in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../../secret.safetensors", "flame/../../../secret.safetensors"])
-def test_model_names_cannot_lead_out(folders, name):
-    host.register_model_folder()
-    (folders / "secret.safetensors").touch()
+def test_model_names_cannot_lead_out(home, name):
+    folders.register_model_folder()
+    (home / "secret.safetensors").touch()
     with pytest.raises(UserError, match="is missing"):
-        host.model_path(name)
+        folders.model_path(name)
 
 
-def test_inputs_are_listed_and_found(folders):
+def test_inputs_are_listed_and_found(home):
     for name in ("b.JSON", "a.json", "c.txt"):
-        (folders / "input" / name).touch()
-    (folders / "output" / "d.json").touch()
-    assert host.input_names({".json"}) == ["a.json", "b.JSON"]
-    assert host.input_path("a.json") == folders / "input" / "a.json"
-    assert host.input_path("d.json [output]") == folders / "output" / "d.json"
+        (home / "input" / name).touch()
+    (home / "output" / "d.json").touch()
+    assert folders.input_names({".json"}) == ["a.json", "b.JSON"]
+    assert folders.input_path("a.json") == home / "input" / "a.json"
+    assert folders.input_path("d.json [output]") == home / "output" / "d.json"
     with pytest.raises(UserError, match=r"There is no file 'z\.json' in"):
-        host.input_path("z.json")
+        folders.input_path("z.json")
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "../secret.txt [output]", "sub/../../secret.txt"])
-def test_inputs_cannot_lead_out(folders, name):
-    (folders / "secret.txt").write_text("x")
+def test_inputs_cannot_lead_out(home, name):
+    (home / "secret.txt").write_text("x")
     with pytest.raises(UserError, match="lies outside"):
-        host.input_path(name)
+        folders.input_path(name)
 
 
-def test_an_absolute_path_is_no_input_name(folders):
-    (folders / "secret.txt").write_text("x")
+def test_an_absolute_path_is_no_input_name(home):
+    (home / "secret.txt").write_text("x")
     with pytest.raises(UserError, match="lies outside"):
-        host.input_path(str(folders / "secret.txt"))
+        folders.input_path(str(home / "secret.txt"))
 
 
-def test_outputs_are_numbered_and_marks_replaced(folders):
-    first = host.output_path("mesh/face_%width%x%height%", ".glb", (20, 30))
-    assert first.path == folders / "output" / "mesh" / "face_30x20_00001_.glb"
+def test_outputs_are_numbered_and_marks_replaced(home):
+    first = folders.output_path("mesh/face_%width%x%height%", ".glb", (20, 30))
+    assert first.path == home / "output" / "mesh" / "face_30x20_00001_.glb"
     assert first.result == {"filename": "face_30x20_00001_.glb", "subfolder": "mesh", "type": "output"}
     first.path.touch()
-    (folders / "output" / "mesh" / "face_30x20_00041_.png").touch()
-    (folders / "output" / "mesh" / "face_30x20_words_.png").touch()
-    assert host.output_path("mesh/face_30x20", ".glb").path.name == "face_30x20_00042_.glb"
-    assert host.result_path(first.result) == first.path
+    (home / "output" / "mesh" / "face_30x20_00041_.png").touch()
+    (home / "output" / "mesh" / "face_30x20_words_.png").touch()
+    assert folders.output_path("mesh/face_30x20", ".glb").path.name == "face_30x20_00042_.glb"
+    assert folders.result_path(first.result) == first.path
 
 
 @pytest.mark.parametrize("prefix", ["../face", "a/../../face"])
-def test_outputs_cannot_lead_out(folders, prefix):
+def test_outputs_cannot_lead_out(home, prefix):
     with pytest.raises(UserError, match="leads out of the output folder"):
-        host.output_path(prefix, ".glb")
+        folders.output_path(prefix, ".glb")
 
 
-def test_an_absolute_prefix_outside_is_refused(folders):
+def test_an_absolute_prefix_outside_is_refused(home):
     with pytest.raises(UserError, match="leads out"):
-        host.output_path(str(folders / "other" / "face"), ".glb")
+        folders.output_path(str(home / "other" / "face"), ".glb")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the variable of other systems")

@@ -18,7 +18,7 @@ FIVE = torch.tensor([[20.0, 25.0], [42.0, 26.0], [31.0, 38.0], [22.0, 48.0], [41
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     """A host whose model folders are below tmp_path."""
     monkeypatch.setattr(host.folder_paths, "models_dir", str(tmp_path))
     monkeypatch.setattr(host.folder_paths, "folder_names_and_paths", {})
@@ -50,9 +50,9 @@ def saved(network: identity.IdentityNetwork, path: Path) -> None:
     torch.save(network.network.state_dict(), path)
 
 
-def test_files_of_both_folders_are_offered_with_the_embedded_one_first(folders, network):
-    saved(network, folders / "portrait_rig" / "backbone.pth")
-    pack = folders / "insightface" / "models" / "buffalo_l"
+def test_files_of_both_folders_are_offered_with_the_embedded_one_first(home, network):
+    saved(network, home / "portrait_rig" / "backbone.pth")
+    pack = home / "insightface" / "models" / "buffalo_l"
     pack.mkdir(parents=True)
     (pack / "w600k_r50.onnx").touch()
     (pack / "readme.txt").touch()
@@ -62,22 +62,22 @@ def test_files_of_both_folders_are_offered_with_the_embedded_one_first(folders, 
     assert not any(name.endswith("readme.txt") for name in options)
 
 
-def test_a_network_is_loaded_described_and_fit_for_gradients(folders, network):
-    saved(network, folders / "portrait_rig" / "backbone.pth")
+def test_a_network_is_loaded_described_and_fit_for_gradients(home, network):
+    saved(network, home / "portrait_rig" / "backbone.pth")
     out = call(LoadIdentityNetwork, file="backbone.pth")
     assert out["about"].startswith("backbone: iresnet r(1-1-1-1)")
     assert not out["identity_net"].network.fc.weight.is_inference()
 
 
-def test_a_replaced_file_is_another(folders, network):
-    path = folders / "portrait_rig" / "backbone.pth"
+def test_a_replaced_file_is_another(home, network):
+    path = home / "portrait_rig" / "backbone.pth"
     saved(network, path)
     before = LoadIdentityNetwork.fingerprint_inputs(file="backbone.pth")
     path.write_bytes(path.read_bytes() + b"x")
     assert LoadIdentityNetwork.fingerprint_inputs(file="backbone.pth") != before
 
 
-def test_a_missing_file_says_whose_it_is(folders):
+def test_a_missing_file_says_whose_it_is(home):
     with pytest.raises(UserError, match=r"'w600k_r50\.onnx' is missing.*insightface.*non-commercial research only"):
         call(LoadIdentityNetwork, file="w600k_r50.onnx")
 

@@ -15,7 +15,7 @@ from portrait_rig.core.methods.regress import CodedRegressor, middle_square, sav
 from portrait_rig.core.networks.recon_net import ReconNet, ReconNetOptions
 from portrait_rig.core.networks.resnet import ResNetOptions
 from portrait_rig.core.types import Landmarks
-from portrait_rig.nodes import face_fit, host, regress, toon
+from portrait_rig.nodes import face_fit, folders, regress, toon
 
 GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
 QUICK = {"landmark_steps": 3, "pixel_steps": 0, "texture": "model"}
@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    host.register_model_folder()
+    folders.register_model_folder()
     (tmp_path / "portrait_rig").mkdir()
     return tmp_path / "portrait_rig"
 

@@ -15,7 +15,7 @@ from portrait_rig.core.networks.generator import Generator, fingerprint, packed
 from portrait_rig.core.networks.layers import MappingOptions
 from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.core.networks.stylegan3 import StyleGan3, StyleGan3Options
-from portrait_rig.nodes import host, invert, latents, stylegan
+from portrait_rig.nodes import folders, host, invert, latents, stylegan
 
 QUICK = {"steps": 3, "space": "W"}
 
@@ -34,22 +34,22 @@ def refuses(words, node, **inputs):
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     """Input, output and model folders of this test alone."""
     from portrait_rig.nodes.standin import folder_paths
 
     for name in ("input", "output", "models/portrait_rig", "models/stylegan"):
         (tmp_path / name).mkdir(parents=True)
-    host.use_folders(tmp_path / "input", tmp_path / "output")
+    folders.use_folders(tmp_path / "input", tmp_path / "output")
     monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    host.register_model_folder()
+    folders.register_model_folder()
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def demo():
-    host.register_model_folder()
+    folders.register_model_folder()
     return call(stylegan.LoadStyleGan)[0]
 
 
@@ -103,9 +103,9 @@ def test_loading_draws_no_random_numbers():
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_a_file_of_the_model_folder(folders):
+def test_a_file_of_the_model_folder(home):
     original = small()
-    save_safetensors(folders / "models" / "portrait_rig" / "mine.safetensors", *packed(original))
+    save_safetensors(home / "models" / "portrait_rig" / "mine.safetensors", *packed(original))
     choices = stylegan.LoadStyleGan.INPUT_TYPES()["required"]["file"][1]["options"]
     assert choices[0] == stylegan.DEMO and "mine.safetensors" in choices
     found, about = call(stylegan.LoadStyleGan, file="mine.safetensors")
@@ -113,16 +113,16 @@ def test_a_file_of_the_model_folder(folders):
     assert about.startswith("mine: StyleGAN2, 8×8")
 
 
-def test_a_file_of_another_packs_folder(folders):
-    save_safetensors(folders / "models" / "stylegan" / "theirs.safetensors", *packed(small()))
+def test_a_file_of_another_packs_folder(home):
+    save_safetensors(home / "models" / "stylegan" / "theirs.safetensors", *packed(small()))
     refuses("'theirs.safetensors' is missing", stylegan.LoadStyleGan, file="theirs.safetensors")
-    host.folder_paths.folder_names_and_paths["stylegan"] = ([str(folders / "models" / "stylegan")], {".safetensors"})
-    assert "theirs.safetensors" in host.model_names(stylegan.EXTENSIONS, also=stylegan.OTHER_FOLDERS)
+    host.folder_paths.folder_names_and_paths["stylegan"] = ([str(home / "models" / "stylegan")], {".safetensors"})
+    assert "theirs.safetensors" in folders.model_names(stylegan.EXTENSIONS, also=stylegan.OTHER_FOLDERS)
     assert call(stylegan.LoadStyleGan, file="theirs.safetensors")[0].id.name == "theirs"
 
 
-def test_a_replaced_file_is_loaded_anew(folders):
-    path = folders / "models" / "portrait_rig" / "mine.safetensors"
+def test_a_replaced_file_is_loaded_anew(home):
+    path = home / "models" / "portrait_rig" / "mine.safetensors"
     save_safetensors(path, *packed(small()))
     state = stylegan.LoadStyleGan.fingerprint_inputs
     first = state(file=path.name)
@@ -131,8 +131,8 @@ def test_a_replaced_file_is_loaded_anew(folders):
     assert state(file=path.name) != first
 
 
-def test_what_load_refuses(folders):
-    place = folders / "models" / "portrait_rig"
+def test_what_load_refuses(home):
+    place = home / "models" / "portrait_rig"
     refuses(r"'nobody\.pkl' is missing\. Put it into .*portrait_rig", stylegan.LoadStyleGan, file="nobody.pkl")
     save_safetensors(place / "lora.safetensors", {"lora.weight": torch.zeros(3)})
     refuses("'lora.safetensors' holds no StyleGAN2 or StyleGAN3", stylegan.LoadStyleGan, file="lora.safetensors")
@@ -306,7 +306,7 @@ def test_walks(demo, pair):
     refuses(r"'untrained demo 64²'.*'small'", latents.LatentWalk, stylegan=small(), latent=pair)
 
 
-def test_there_and_back_through_a_file(demo, pair, folders):
+def test_there_and_back_through_a_file(demo, pair, home):
     (name,) = call(latents.SaveLatent, latent=pair)
     assert name == "latent/latent_00001_.safetensors [output]"
     found, about = call(latents.LoadLatent, file=name)
@@ -316,13 +316,13 @@ def test_there_and_back_through_a_file(demo, pair, folders):
     refuses(r"'untrained demo 64²'.*'small'", stylegan.GenerateImage, latent=found, stylegan=small())
     assert latents.LoadLatent.fingerprint_inputs() is None
     first = latents.LoadLatent.fingerprint_inputs(file=name)
-    (folders / "output" / "latent" / "latent_00001_.safetensors").write_bytes(b"0")
+    (home / "output" / "latent" / "latent_00001_.safetensors").write_bytes(b"0")
     assert latents.LoadLatent.fingerprint_inputs(file=name) != first
     refuses("latent_00001_.safetensors", latents.LoadLatent, file=name)
 
 
-def test_a_projectors_file(demo, pair, folders):
-    numpy.savez(folders / "input" / "projected_w.npz", w=pair.w[:1].numpy())
+def test_a_projectors_file(demo, pair, home):
+    numpy.savez(home / "input" / "projected_w.npz", w=pair.w[:1].numpy())
     assert torch.equal(call(latents.LoadLatent, file="projected_w.npz", stylegan=demo)[0].w, pair.w[:1])
     refuses("does not say which generator", latents.LoadLatent, file="projected_w.npz")
     refuses("no file 'none.npz'", latents.LoadLatent, file="none.npz")
@@ -349,7 +349,7 @@ def test_inversion_gives_latents_pictures_and_a_report(demo, image):
     assert fingerprint(demo.network.state_dict()) == before
 
 
-def test_tuning_gives_another_generator_with_the_same_latents(demo, image, pair, folders):
+def test_tuning_gives_another_generator_with_the_same_latents(demo, image, pair, home):
     inputs = {"image": 1 - image[:1], "stylegan": demo, **QUICK, "tune_steps": 4, "locality": 0.1}
     latent, tuned, drawn, report = call(invert.InvertImage, **inputs)
     assert tuned.tuned and tuned.id == demo.id and "tuned; latents and directions of" in tuned.describe()
@@ -360,8 +360,8 @@ def test_tuning_gives_another_generator_with_the_same_latents(demo, image, pair,
     call(stylegan.GenerateImage, stylegan=tuned, latent=call(latents.MoveLatent, latent=latent, directions=found)[0])
     for folder in (stylegan.IN_MODELS, stylegan.IN_OUTPUT):
         (file,) = call(stylegan.SaveStyleGan, stylegan=tuned, folder=folder)
-        assert Path(file).is_relative_to(folders)
-    place = folders / "models" / "portrait_rig"
+        assert Path(file).is_relative_to(home)
+    place = home / "models" / "portrait_rig"
     loaded, about = call(stylegan.LoadStyleGan, file="stylegan/tuned_00001_.safetensors")
     assert (place / "stylegan" / "tuned_00001_.safetensors").is_file()
     assert loaded.tuned and loaded.id == demo.id and "tuned; latents" in about
@@ -483,7 +483,7 @@ def test_what_invert_refuses(demo, image, pair):
 # Save StyleGAN
 
 
-def test_a_saved_generator_is_the_same_and_numbers_count_up(folders):
+def test_a_saved_generator_is_the_same_and_numbers_count_up(home):
     original = small()
     first, second = (Path(call(stylegan.SaveStyleGan, stylegan=original, filename_prefix="mine")[0]) for _ in range(2))
     assert (first.name, second.name) == ("mine_00001_.safetensors", "mine_00002_.safetensors")

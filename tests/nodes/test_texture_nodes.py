@@ -18,7 +18,7 @@ from portrait_rig.core.methods import texture_gan
 from portrait_rig.core.methods.fit import FitSettings
 from portrait_rig.core.methods.texture_gan import load_texture_gan
 from portrait_rig.headless import train_texture
-from portrait_rig.nodes import host, texture_train
+from portrait_rig.nodes import folders, host, texture_train
 from portrait_rig.nodes.texture import FREE, OWN, ApplyTexture, LoadTextureGan, SampleTexture, UnwrapTexture
 from portrait_rig.nodes.texture_train import PORTRAITS, TrainTextureGan
 from portrait_rig.nodes.toon import ToonPortrait
@@ -29,12 +29,12 @@ COMMAND = ["--resolution", "16", "--batch", "2", "--channel-base", "128", "--cha
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     """Input and output folders of this test alone."""
     monkeypatch.setattr(host.folder_paths, "_chosen", {})
     for name in ("input", "output"):
         (tmp_path / name).mkdir()
-    host.use_folders(tmp_path / "input", tmp_path / "output")
+    folders.use_folders(tmp_path / "input", tmp_path / "output")
     return tmp_path
 
 
@@ -82,13 +82,13 @@ def test_what_needs_no_file(model):
     assert LoadTextureGan.fingerprint_inputs(file=OWN) == OWN
 
 
-def test_a_file_in_the_models_folder(gan, model, folders, monkeypatch):
+def test_a_file_in_the_models_folder(gan, model, home, monkeypatch):
     from portrait_rig.core.checkpoints import save_safetensors
 
-    monkeypatch.setattr(host, "model_path", lambda name, **_: folders / name)
+    monkeypatch.setattr(folders, "model_path", lambda name, **_: home / name)
     tensors, metadata = texture_gan.packed(gan)
     del metadata["face_model"]
-    save_safetensors(folders / "x.safetensors", tensors, metadata)
+    save_safetensors(home / "x.safetensors", tensors, metadata)
     loaded, about = call(LoadTextureGan, file="x.safetensors", face_model=model)
     assert loaded.id == gan.id and loaded.layout == "toon-head" and "UV layout of 'toon-head'" in about
     assert "unknown UV layout" in call(LoadTextureGan, file="x.safetensors")[1]
@@ -154,12 +154,12 @@ def test_unwrapping_can_be_cancelled(portrait, model, monkeypatch):
         call(UnwrapTexture, image=portrait[0], face_params=portrait[1], face_model=model, texture_size=16)
 
 
-def test_maps_of_the_graph_become_a_generator(model, folders):
+def test_maps_of_the_graph_become_a_generator(model, home):
     found, sheet, report = call(TrainTextureGan, face_model=model, images=maps(), name="mine", **TINY)
     assert found.id.name == "mine" and found.layout == "toon-head" and found.size == (16, 16)
     assert "2 pictures of the graph" in report and "UV layout of 'toon-head'" in report
     assert sheet.shape[0] == 1 and sheet.max() <= 1
-    saved = load_texture_gan(folders / "output" / "training" / "mine" / "texture_gan.safetensors")
+    saved = load_texture_gan(home / "output" / "training" / "mine" / "texture_gan.safetensors")
     assert saved.id == found.id and saved.layout == "toon-head"
     drawn, _ = call(SampleTexture, texture_gan=found, count=2)
     assert drawn.shape == (2, 16, 16, 3)
@@ -176,12 +176,12 @@ def test_a_run_of_another_face_model_is_not_gone_on_with(model):
 
 
 @pytest.fixture
-def portraits(folders, monkeypatch):
+def portraits(home, monkeypatch):
     """The bundled photograph with its points, and two pictures that cannot be used; fits are short."""
     for module in (texture_train, train_texture):
         monkeypatch.setattr(module, "FitSettings", partial(FitSettings, landmark_steps=3, pixel_steps=0))
         monkeypatch.setattr(module, "found_by_itself", lambda pictures: [[] for _ in pictures])
-    place = folders / "input" / "people"
+    place = home / "input" / "people"
     (place / "more").mkdir(parents=True)
     shutil.copy(pack.ROOT / "examples" / "astronaut.jpg", place / "more" / "anna.jpg")
     shutil.copy(pack.ROOT / "examples" / "astronaut.json", place / "more" / "anna.json")
@@ -190,14 +190,14 @@ def portraits(folders, monkeypatch):
     return place
 
 
-def test_portraits_are_fitted_and_unwrapped_first(model, folders, portraits):
+def test_portraits_are_fitted_and_unwrapped_first(model, home, portraits):
     found, _, report = call(
         TrainTextureGan, face_model=model, folder="people", folder_holds=PORTRAITS, name="p", **TINY
     )
     assert found.size == (16, 16) and "portraits left out: bob.png (No face was found in the picture" in report
     assert "carl.jpg (not a readable picture)" in report
-    (made,) = (folders / "output" / "training" / "p" / "maps").rglob("*.png")
-    assert made.relative_to(folders / "output" / "training" / "p" / "maps").as_posix() == "more/anna.jpg.png"
+    (made,) = (home / "output" / "training" / "p" / "maps").rglob("*.png")
+    assert made.relative_to(home / "output" / "training" / "p" / "maps").as_posix() == "more/anna.jpg.png"
     with Image.open(made) as picture:
         assert picture.size == (16, 16)
     state = made.stat().st_mtime_ns
@@ -205,14 +205,14 @@ def test_portraits_are_fitted_and_unwrapped_first(model, folders, portraits):
     assert made.stat().st_mtime_ns == state  # what is there already stays
 
 
-def test_training_refusals(model, folders):
-    (folders / "input" / "empty").mkdir()
+def test_training_refusals(model, home):
+    (home / "input" / "empty").mkdir()
     refuses(TrainTextureGan, "has no name", face_model=model, images=maps(), name=" ", **TINY)
     refuses(TrainTextureGan, "holds no portraits", face_model=model, folder="empty", folder_holds=PORTRAITS, **TINY)
     refuses(TrainTextureGan, "holds no pictures", face_model=model, folder="empty", **TINY)
-    (folders / "input" / "people").mkdir()
-    Image.new("RGB", (8, 8)).save(folders / "input" / "people" / "x.png")
-    (folders / "input" / "people" / "x.json").write_text(json.dumps([None]))
+    (home / "input" / "people").mkdir()
+    Image.new("RGB", (8, 8)).save(home / "input" / "people" / "x.png")
+    (home / "input" / "people" / "x.json").write_text(json.dumps([None]))
     refuses(TrainTextureGan, "None of the 1 portraits .* 'x.png': No face was found in the picture", face_model=model,
             folder="people", folder_holds=PORTRAITS, **TINY)  # fmt: skip
     assert TrainTextureGan.fingerprint_inputs(folder="people") != TrainTextureGan.fingerprint_inputs(folder="empty")
@@ -221,25 +221,25 @@ def test_training_refusals(model, folders):
 # The commands
 
 
-def test_the_command_takes_maps(folders, model, capsys):
-    place = folders / "maps"
+def test_the_command_takes_maps(home, model, capsys):
+    place = home / "maps"
     place.mkdir()
     for number, one in enumerate(albedo_maps(model, torch.eye(len(model.albedo))[:3], (20, 20))):
         pixels = (one.clamp(0, 1).permute(1, 2, 0) * 255).byte().numpy()
         Image.fromarray(pixels).save(place / f"{number}.png")
-    run = folders / "mine"
+    run = home / "mine"
     assert main(["train", "texture-gan", "--data", str(place), "--out", str(run), *COMMAND]) == 0
     told = capsys.readouterr()
     assert told.out.strip() == str(run / "texture_gan.safetensors") and "3 pictures of the folder 'maps'" in told.err
     assert load_texture_gan(run / "texture_gan.safetensors").layout == "toon-head"
 
 
-def test_the_command_takes_portraits(folders, portraits, capsys):
-    run = folders / "run"
+def test_the_command_takes_portraits(home, portraits, capsys):
+    run = home / "run"
     arguments = ["train", "texture-gan", "--portraits", str(portraits), "--out", str(run), *COMMAND]
     assert main(arguments) == 0
     assert "Left out: bob.png" in capsys.readouterr().err and len(list((run / "maps").rglob("*.png"))) == 1
-    assert main([*arguments[:3], str(folders / "nowhere"), *arguments[4:]]) == 1
+    assert main([*arguments[:3], str(home / "nowhere"), *arguments[4:]]) == 1
     assert "holds no portraits" in capsys.readouterr().err
 
 

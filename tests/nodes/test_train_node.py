@@ -19,25 +19,25 @@ from portrait_rig.__main__ import main
 from portrait_rig.core.checkpoints import read
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.networks.generator import load_generator
-from portrait_rig.nodes import host, train
+from portrait_rig.nodes import folders, host, train
 
 TINY = {"resolution": "16", "batch": 4, "channel_base": 128, "channel_max": 8, "latent_size": 8, "steps": 3}
 COMMAND = ["--resolution", "16", "--batch", "4", "--channel-base", "128", "--channel-max", "8", "--latent", "8"]
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     """Input and output folders of this test alone."""
     monkeypatch.setattr(host.folder_paths, "_chosen", {})
     for name in ("input", "output"):
         (tmp_path / name).mkdir()
-    host.use_folders(tmp_path / "input", tmp_path / "output")
+    folders.use_folders(tmp_path / "input", tmp_path / "output")
     return tmp_path
 
 
 @pytest.fixture
-def pictures(folders):
-    place = folders / "input" / "faces"
+def pictures(home):
+    place = home / "input" / "faces"
     place.mkdir()
     for number, picture in enumerate(discs(4, (20, 24))):
         Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy()).save(place / f"{number}.png")
@@ -63,7 +63,7 @@ def refuses(words, **inputs):
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
-def test_a_folder_becomes_a_generator(pictures, folders):
+def test_a_folder_becomes_a_generator(pictures, home):
     (pictures / "broken.jpg").write_bytes(b"x")
     generator, sheet, report = call(folder="faces", name="mine")
     assert generator.id.name == "mine" and generator.size == (16, 16)
@@ -71,13 +71,13 @@ def test_a_folder_becomes_a_generator(pictures, folders):
     assert sheet.shape == (1, 64, 96, 3) and sheet.min() >= 0 and sheet.max() <= 1
     for part in ("4 pictures of the folder 'faces'", "steps 0 to 3: all steps done", "broken.jpg (not a readable"):
         assert part in report
-    run = folders / "output" / "training" / "mine"
+    run = home / "output" / "training" / "mine"
     saved = read(run / "generator.safetensors")
     assert load_generator(saved, name="mine").id == generator.id
     assert saved.metadata["command"] == "Train StyleGAN" and "training/mine" in report
 
 
-def test_pictures_of_the_graph_and_their_gradients_under_inference_mode(folders):
+def test_pictures_of_the_graph_and_their_gradients_under_inference_mode(home):
     pictures = image()
     before = pictures.clone()
     generator, _, report = call(images=pictures, name="graph", folder="ignored")
@@ -97,7 +97,7 @@ def test_more_steps_go_on_and_end_like_a_run_without_a_stop():
     assert "steps 3 to 6" in parts[2]
 
 
-def test_cancel_keeps_the_work(folders, monkeypatch):
+def test_cancel_keeps_the_work(home, monkeypatch):
     real, calls = host.Watch.__call__, []
 
     def cancelled(self, step, *rest):
@@ -110,8 +110,8 @@ def test_cancel_keeps_the_work(folders, monkeypatch):
     with pytest.raises(host.Cancelled):
         call(images=image(), name="a")
     monkeypatch.undo()
-    host.use_folders(folders / "input", folders / "output")
-    pointer = json.loads((folders / "output" / "training" / "a" / "latest.json").read_text())
+    folders.use_folders(home / "input", home / "output")
+    pointer = json.loads((home / "output" / "training" / "a" / "latest.json").read_text())
     assert pointer["steps"] == 2
     assert "steps 2 to 3" in call(images=image(), name="a")[2]
 
@@ -125,7 +125,7 @@ def test_the_live_picture_is_the_sheet(monkeypatch):
     assert shown == [(step, 3, (3, 64, 96)) for step in (1, 2, 3)]
 
 
-def test_refusals(pictures, folders):
+def test_refusals(pictures, home):
     refuses("There is no folder 'nobody'", folder="nobody")
     refuses("is no folder inside", folder="")
     refuses("is no folder inside", folder="../secret")
@@ -136,7 +136,7 @@ def test_refusals(pictures, folders):
     call(folder="faces", name="once")
     refuses("already holds a run", folder="faces", name="once", resume=False)
     refuses(r"other settings: losses r1_gamma .* \(now 5.0\)", folder="faces", name="once", gamma=5.0)
-    empty = folders / "input" / "empty"
+    empty = home / "input" / "empty"
     empty.mkdir()
     refuses("holds no pictures", folder="empty")
 
@@ -156,28 +156,28 @@ def test_a_folder_whose_pictures_change_is_looked_at_anew(pictures):
     assert train.TrainStyleGan.fingerprint_inputs(folder="", images=None) is None
 
 
-def test_links_in_the_input_folder_may_lead_elsewhere(folders, tmp_path):
+def test_links_in_the_input_folder_may_lead_elsewhere(home, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     try:
-        (folders / "input" / "link").symlink_to(elsewhere)
+        (home / "input" / "link").symlink_to(elsewhere)
     except OSError:
         pytest.skip("this system makes no links")
-    assert host.input_folder("link").resolve() == elsewhere.resolve()
+    assert folders.input_folder("link").resolve() == elsewhere.resolve()
 
 
-def test_run_folders_lie_in_the_output_folder(folders):
-    assert host.output_folder("training/a") == folders / "output" / "training" / "a"
-    for name in ("..", ".", "", "a/../../b", str(folders)):
+def test_run_folders_lie_in_the_output_folder(home):
+    assert folders.output_folder("training/a") == home / "output" / "training" / "a"
+    for name in ("..", ".", "", "a/../../b", str(home)):
         with pytest.raises(UserError, match="leads out of the output folder"):
-            host.output_folder(name)
+            folders.output_folder(name)
 
 
 # The command
 
 
-def test_the_command_gives_the_same_generator_as_the_node(pictures, folders, capsys):
-    run = folders / "mine"
+def test_the_command_gives_the_same_generator_as_the_node(pictures, home, capsys):
+    run = home / "mine"
     assert main(["train", "stylegan", "--data", str(pictures), "--out", str(run), "--steps", "3", *COMMAND]) == 0
     told = capsys.readouterr()
     assert told.out.strip() == str(run / "generator.safetensors")
@@ -186,20 +186,20 @@ def test_the_command_gives_the_same_generator_as_the_node(pictures, folders, cap
     assert saved.id == call(folder="faces", name="mine")[0].id
 
 
-def test_the_command_refuses_with_a_sentence(pictures, folders, capsys):
-    arguments = ["train", "stylegan", "--data", str(pictures), "--out", str(folders / "r"), "--steps", "1", *COMMAND]
+def test_the_command_refuses_with_a_sentence(pictures, home, capsys):
+    arguments = ["train", "stylegan", "--data", str(pictures), "--out", str(home / "r"), "--steps", "1", *COMMAND]
     assert main(arguments) == 0
     assert main(arguments) == 1
     assert "already holds a run" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--gamma", "3"]) == 1
     assert "begun with other settings" in capsys.readouterr().err
-    assert main([*arguments[:3], str(folders / "nowhere"), *arguments[4:]]) == 1
+    assert main([*arguments[:3], str(home / "nowhere"), *arguments[4:]]) == 1
     assert "There is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
-def test_ctrl_c_stops_after_the_step_and_keeps_it(pictures, folders):
-    run = folders / "run"
+def test_ctrl_c_stops_after_the_step_and_keeps_it(pictures, home):
+    run = home / "run"
     code = "import sys; sys.path.insert(0, sys.argv[1]); import pack; pack.load();"
     code += "from portrait_rig.__main__ import main; sys.exit(main(sys.argv[2:]))"
     arguments = ["train", "stylegan", "--data", str(pictures), "--out", str(run), "--steps", "100000", *COMMAND]
