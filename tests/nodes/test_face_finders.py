@@ -10,7 +10,7 @@ import pytest
 import torch
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.landmarks import Face
-from portrait_rig.nodes import face_finders, folders, host
+from portrait_rig.nodes import face_finders, folders
 from portrait_rig.nodes.face_find import FindFace
 from portrait_rig.nodes.face_finders import FINDERS, MARKERS, SURE_OF_TOON, TOON, YUNET, Finder, find_automatically
 
@@ -33,7 +33,7 @@ def models(tmp_path, monkeypatch):
     folders.use_folders(tmp_path / "input", tmp_path / "output")
     monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    monkeypatch.setattr(host, "PACK", tmp_path)
+    monkeypatch.setattr(folders, "PACK", tmp_path)
     folders.register_model_folder()
     return tmp_path / "models"
 
@@ -204,7 +204,7 @@ def test_a_missing_embedded_finder_is_named():
 def test_the_embedded_finder_is_sure_of_toons_and_of_no_photograph(monkeypatch):
     from portrait_rig.core.toon.world import ToonWorld, scene
 
-    monkeypatch.setattr(host, "PACK", pack.ROOT)
+    monkeypatch.setattr(folders, "PACK", pack.ROOT)
     folders.register_model_folder()
     with torch.inference_mode():
         drawn = [ToonWorld.load().render(scene(seed), 256) for seed in (1_000_001, 1_000_004)]
