@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ from portrait_rig.core.toon.world.sampling import scene  # noqa: E402
 from portrait_rig.core.types import FaceParams, Landmarks  # noqa: E402
 
 TABLE = Path(__file__).with_suffix(".md")
-SIZE, COMPARED = 256, 128
+SIZE, COMPARED = 256, 96
 """Pixels of a portrait's side, and of the square in which pixels are compared."""
 PICTURES_OF_A_PERSON = 5
 UNSEEN = 900_000_000
@@ -194,6 +195,7 @@ def against_pixels(bench: Bench, portraits: int) -> Iterator[str]:
     own = bench.measured(replace(pixels, texture=None), known)
     photograph = bench.measured(pixels, known)
     mean = replace(pixels, identity=0 * pixels.identity, albedo=0 * pixels.albedo, texture=None)
+    yield bench.measured(known.truth, known).row("the truth itself")
     yield bench.measured(mean, known).row("mean face in that pose")
     yield photograph.row("landmarks and pixels, photograph's texture")
     yield own.row("landmarks and pixels, model's albedo")
@@ -266,20 +268,33 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     bench = Bench(arguments.steps)
-    lines = [
-        "# GANFit, measured", "",
-        f"`python {' '.join(['benchmarks/ganfit.py', *sys.argv[1:]])}`; torch {torch.__version__}, Python "
-        f"{platform.python_version()}, {platform.machine()}. Portraits of the toon world from seed {HELD_OUT:,} on, "
-        "exact landmarks, and the world's own mask of the face, which leaves out hair, beards, glasses and hats. "
-        f"{arguments.steps} steps, random views of 112 pixels.", "",
-        *(line for tool in (bench.network, bench.textures) for line in (f"* {tool.describe().splitlines()[0]}",)),
-    ]  # fmt: skip
     for name in arguments.only:
+        lines = []
         for line in PARTS[name](bench, arguments.portraits if name == "main" else arguments.some):
             lines.append(line)
             print(line, flush=True)
-    if arguments.write:
-        TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        command = f"benchmarks/ganfit.py --only {name} --portraits {arguments.portraits} --some {arguments.some}"
+        lines += ["", f"`python {command} --steps {arguments.steps} --write`"]
+        if arguments.write:
+            write(name, bench, lines)
+
+
+def write(part: str, bench: Bench, lines: list[str]) -> None:
+    """Puts a part's lines into the table, in place of its older ones."""
+    old = TABLE.read_text(encoding="utf-8") if TABLE.exists() else ""
+    parts = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- end -->", old, re.DOTALL))
+    parts[part] = "\n".join(lines).strip("\n")
+    about = [
+        "# GANFit, measured", "",
+        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}. Portraits of the toon "
+        f"world from seed {HELD_OUT:,} on, exact landmarks, and the world's own mask of the face, which leaves out "
+        "hair, beards, glasses and hats. Random views of 112 pixels.", "",
+        f"* {bench.network.describe().splitlines()[0]}", f"* {bench.textures.describe().splitlines()[0]}",
+    ]  # fmt: skip
+    for name in PARTS:
+        if name in parts:
+            about += ["", f"<!-- {name} -->", parts[name], "<!-- end -->"]
+    TABLE.write_text("\n".join(about) + "\n", encoding="utf-8")
 
 
 PARTS = {"main": against_pixels, "ablation": ablation, "shape": shape}

@@ -22,10 +22,10 @@ class Weights:
     """λ of each term; 0 leaves a term out. Defaults are the paper's.
 
     identity: 1 − cosine of the embeddings of picture and render. novel_view: the same for a render with random
-    expression, camera and light. content: the recogniser's maps. pixels: mean absolute difference of RGB 0…1.
-    landmarks: sum of the distances of the 68 points, in pixels of a square of 512 around the face. shape: mean squared
-    standard deviation of identity and expression. light: squared distance from the neutral light. texture: how unusual
-    the generator finds a map; the paper has no such term, since a progressive GAN needs none.
+    expression, camera and light. content: the recogniser's maps. pixels: difference of RGB on −1…1, summed over the
+    colours. landmarks: sum of the distances of the 68 points, in pixels of a square of 512 around the face. shape: mean
+    squared standard deviation of identity and expression. light: squared distance from the neutral light. texture: how
+    unusual the generator finds a map; the paper has no such term, since a progressive GAN needs none.
     """
 
     identity: float = 2.0
@@ -72,16 +72,16 @@ class ViewSpread:
 
 @dataclass(frozen=True)
 class GanFitSettings:
-    """steps: of all terms together, after the landmarks. rate: Adam's first step of the texture's latent. light: one of
-    LIGHTINGS. skin_mask: compare only what has the colour of skin. view_size: side of the random views, pixels. seed:
-    of their draws.
+    """steps: of all terms together, after the landmarks. rate: Adam's first step of the texture's latent, that of
+    FFHQ-UV's texture stage. light: one of LIGHTINGS. skin_mask: compare only what has the colour of skin. view_size:
+    side of the random views, pixels. seed: of their draws.
     """
 
     steps: int = 150
     weights: Weights = field(default_factory=Weights)
     views: ViewSpread = field(default_factory=ViewSpread)
     light: Lighting = "harmonics"
-    rate: float = 0.05
+    rate: float = 0.1
     skin_mask: bool = False
     view_size: int = 128
     seed: int = 0

@@ -1,8 +1,9 @@
 """The terms of GANFit's cost, each [B], one number a frame, before its weight.
 
-Source: Gecer et al. 2019, "GANFIT", section 3.3. Where the paper leaves open how a term is averaged, the reading that
-makes its weights comparable was taken: pixels as a mean over colours 0…1, regularisation as a mean over coefficients,
-landmarks as a sum of distances; one root over all of them lets faces of photographs drift off by a third.
+Source: Gecer et al. 2019, "GANFIT", section 3.3. The paper leaves open how terms are averaged, so the reading was taken
+that makes its weights comparable: colours as a sum over −1…1 (with the mean over 0…1, a sixth of it, the recogniser
+repaints toon faces as it likes), landmarks as a sum of distances (with one root over all of them, faces of photographs
+drift off by half), regularisation as a mean over coefficients.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ def content_term(maps: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
 
 
 def pixel_term(colour: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Mean of |colour − wanted| [B, 3, H, W] over the pixels that count, weight [B, 1, H, W]; 0 where none does."""
-    off = (colour - wanted).abs().mean(1, keepdim=True) * weight
+    """Mean over the pixels that count of Σ |colour − wanted| [B, 3, H, W], both on −1…1 as the recogniser sees them.
+
+    weight: [B, 1, H, W] 0…1. 0 where no pixel counts.
+    """
+    off = 2 * (colour - wanted).abs().sum(1, keepdim=True) * weight
     return off.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
 
 

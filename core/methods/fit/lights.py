@@ -24,12 +24,15 @@ DISTANCE = 6.0
 this unit, so that a step turns a point light as far as it turns spherical harmonics."""
 NEAREST = 1 / 3
 """Of DISTANCE in front of the head's origin; nearer, a point light shines from inside the head."""
-TINT = 20.0
-"""How much dearer a coloured change of light is than a grey one: about Deep3DFaceRecon's w_gamma over w_color, spread
-over 27 coefficients, against GANFit's 0.01."""
-LEVEL = 200.0
-"""How much dearer a change of the level is, the mean shading of a ball's visible half. Chosen on toon portraits: below
-100 dark skin comes out light and dimly lit, above 500 nothing is gained."""
+TINT = 100.0
+"""How much dearer a coloured change of light is than a grey one: with GANFit's 0.01 and a colour's weight of 6, about
+Deep3DFaceRecon's w_gamma over w_color, spread over 27 coefficients."""
+BANDS = (1.0,) * 4 + (10.0,) * 5
+"""How dear a change of each coefficient is: as in the closed-form light, bands of higher order ten times, since half of
+their ball is unseen and may come out black."""
+LEVEL = 500.0
+"""How much dearer a change of the level is, the mean shading of a ball's visible half. Chosen on toon portraits: far
+below it dark skin comes out light and dimly lit, above it nothing is gained."""
 VISIBLE_HALF = (1.0, 0.0, 2 / 3, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0)
 """Means of the polynomials 1, y, z, x, xy, yz, 3z² − 1, xz, x² − y² over the disc that a ball shows."""
 RATE, POSITION_RATE = 0.01, 0.03
@@ -73,7 +76,7 @@ class HarmonicLights:
 
     def cost(self, parameters: Mapping[str, Tensor]) -> Tensor:
         change = parameters["light"] - self._first
-        return _squares(change).sum(1) + LEVEL * _level(change).square()
+        return (_squares(change) * change.new_tensor(BANDS)).sum(1) + LEVEL * _level(change).square()
 
 
 class PointLights:
