@@ -32,8 +32,7 @@ from .toon_measures import regressor_quality
 from .toon_truth import corpus_fingerprint, corpus_params, mirrored_params, projected
 
 TRUNK, FIELDS = ResNetOptions.basic((1, 2, 2), 32), 4
-"""1.1 million weights; on one core of 2026, 230 pictures of 128² a second, forward and backward in bfloat16. With the
-mean over all fields, as published, the same error took three times as long."""
+"""A million weights. With the mean over all fields, as published, the same error took about three times as long."""
 WEIGHTS_OF = {"identity": 3.0, "expression": 1.0, "albedo": 0.5, "joints": 0.3, "angles": 2.0, "light": 0.7,
               "translation": 1.0}  # fmt: skip
 """The groups of `core.face.coding`, in the order of the heads, and the weight of each one's mean squared error."""
