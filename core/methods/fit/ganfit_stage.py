@@ -38,9 +38,9 @@ from .priors import IDENTITY_RIDGE
 from .settings import FitSettings
 from .unknowns import SCHEDULE, FaceUnknowns
 
-FREE = 5.0
+FREE = 30.0
 """How much more the prior of a free map weighs than a generator's, since nothing else keeps light and hair out of it.
-Chosen on portraits: at 1 the map is the photograph, at 30 lips and brows fade."""
+Chosen on portraits: at 5 the map is the photograph, at 150 lips and brows fade."""
 BACKGROUND = 0.5
 """Grey behind a head in a random view."""
 DRAWING = RenderSettings(antialias=False, cull="back")
