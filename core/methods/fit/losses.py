@@ -13,14 +13,14 @@ from ...optimise import TOTAL
 
 SIZE = (640, 400)
 """Width and height of the picture, pixels."""
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34
-"""Margins round the curves, pixels."""
+LEFT, RIGHT, TOP, BOTTOM = 56, 124, 12, 34
+"""Margins round the curves, pixels; the names stand to their right."""
 PAPER, INK, RULE = (250, 249, 246), (60, 58, 54), (222, 219, 212)
 COLOURS = ((40, 40, 40), (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
            (227, 119, 194), (23, 190, 207))  # fmt: skip
 """Of the total, then of the terms in their order; those of Tableau's palette, which stay apart for the colour-blind."""
-LOWEST = 1e-6
-"""Of the logarithmic axis, however small a term."""
+LOWEST, DECADES = 1e-6, 4
+"""Least value that has a logarithm here, and how far below the largest the axis reaches."""
 LEGEND = 17
 """Pixels from line to line."""
 
@@ -40,8 +40,8 @@ def loss_curves(history: Mapping[str, Sequence[float]]) -> Tensor:
     names = _in_order(history)
     names = [TOTAL, *names[:-1]] if TOTAL in names else names
     finite = [value for name in names for value in history[name] if math.isfinite(value)]
-    low = math.floor(math.log10(max(min(finite, default=1.0), LOWEST)))
-    high = max(math.ceil(math.log10(max(max(finite, default=1.0), LOWEST))), low + 1)
+    high = math.ceil(math.log10(max(max(finite, default=1.0), LOWEST)))
+    low = min(max(math.floor(math.log10(max(min(finite, default=1.0), LOWEST))), high - DECADES), high - 1)
     steps = max((len(history[name]) for name in names), default=1)
     picture = Image.new("RGB", SIZE, PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default()
@@ -62,7 +62,7 @@ def loss_curves(history: Mapping[str, Sequence[float]]) -> Tensor:
         known = [place(step, value) for step, value in enumerate(history[name]) if math.isfinite(value)]
         if known:
             draw.line(known * 2 if len(known) == 1 else known, colour, 3 if name == TOTAL else 2, joint="curve")
-        x, y = SIZE[0] - RIGHT - 110, TOP + 6 + LEGEND * number
+        x, y = SIZE[0] - RIGHT + 12, TOP + 6 + LEGEND * number
         draw.line([(x, y), (x + 18, y)], colour, 3)
         draw.text((x + 24, y), name.replace("_", " "), INK, font, anchor="lm")
     levels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).reshape(SIZE[1], SIZE[0], 3)
