@@ -261,7 +261,9 @@ def test_landmarks_as_text_come_back(portrait):
 
 
 def test_a_fit_gives_parameters_overlay_and_report(fitted, crop):
-    params, overlay, report = fitted
+    params, overlay, report, losses, curves = fitted
+    assert losses.startswith("term") and "total" in losses
+    assert is_image(curves, 1, *curves.shape[1:3]) and curves.std() > 0.01
     assert len(params) == 1 and params.layout == "toon-head"
     assert is_image(overlay, 1, 96, 96)
     assert (overlay - crop[0]).abs().mean() > 0.01
@@ -286,7 +288,7 @@ def test_frames_without_a_face_are_filled_in(crop, head):
     image, marks = crop
     points = torch.cat([marks.points, torch.full_like(marks.points, math.nan)])
     found = Landmarks(points, torch.tensor([1.0, 0.0]), marks.size)
-    params, overlay, report = call(
+    params, overlay, report, *_ = call(
         face_fit.Fit3dmm,
         image=image.expand(2, -1, -1, -1),
         landmarks=found,
