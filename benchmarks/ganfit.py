@@ -1,9 +1,10 @@
 """How well GANFit fits, on portraits of the toon world that nothing was trained on, whose answers are known.
 
-    python benchmarks/ganfit.py [--only main ablation shape] [--portraits 32] [--threads N] [--write]
+    python benchmarks/ganfit.py [--only main light shape ablation] [--portraits 32] [--some 8] [--threads N] [--write]
 
-main: against the fit by landmarks and pixels. ablation: each term left out. shape: from one picture and from five.
-The recogniser and the texture generator are the embedded ones. `--write` stores the tables as `ganfit.md`.
+main: against the fit by landmarks and pixels. light: what of it ends in the texture, with and without the second view.
+shape: from one picture and from five. ablation: each term left out. The last three look at `--some` only. The
+recogniser and the texture generator are the embedded ones. `--write` stores the tables as `ganfit.md`.
 """
 
 from __future__ import annotations
@@ -75,13 +76,15 @@ class Known:
 class Measured:
     """[B] each. albedo: mean absolute error of visible skin, 0…1. similarity: cosine of the recogniser between the fit
     in a random view and a picture of the person that the fit did not see. baked: correlation over visible skin of the
-    albedo's error with the true shading. shape: mean distance of vertices after rigid alignment, of the head's height.
+    albedo's error with the true shading, both as logarithms; share: the slope, 1 where the albedo is darker as the
+    shading is. shape: mean distance of vertices after rigid alignment, of the head's height.
     landmarks: mean distance of the inner landmarks, of the eye distance.
     """
 
     albedo: Tensor
     similarity: Tensor
     baked: Tensor
+    share: Tensor
     shape: Tensor
     landmarks: Tensor
 
@@ -132,24 +135,30 @@ class Bench:
         settings = replace(self.settings, texture="photograph", texture_size=256)
         return fit(known.pictures, known.landmarks, self.model, settings, mask=known.mask).params
 
-    def by_ganfit(self, known: Known, weights: Weights, settings: FitSettings | None = None) -> FaceParams:
-        method = GanFit(self.network, self.textures, GanFitSettings(steps=self.steps, weights=weights, view_size=112))
+    def by_ganfit(
+        self,
+        known: Known,
+        weights: Weights,
+        settings: FitSettings | None = None,
+        textures: generators.TextureGan | None = None,
+    ) -> FaceParams:
+        tools = (self.network, textures or self.textures)
+        method = GanFit(*tools, GanFitSettings(steps=self.steps, weights=weights, view_size=112))
         given = (known.pictures, known.landmarks, self.model, settings or self.settings)
         return fit(*given, mask=known.mask, method=method).params
 
     @torch.no_grad()
     def measured(self, found: FaceParams, known: Known) -> Measured:
-        albedo, baked = self._albedo(found, known)
-        return Measured(
-            albedo, self._similarity(found, known), baked, self.shape(found, known.truth), self._landmarks(found, known)
-        )
+        albedo, baked, share = self._albedo(found, known)
+        shape, landmarks = self.shape(found, known.truth), self._landmarks(found, known)
+        return Measured(albedo, self._similarity(found, known), baked, share, shape, landmarks)
 
     def shape(self, found: FaceParams, truth: FaceParams) -> Tensor:
         rest = torch.zeros_like(truth.expression)
         ours, theirs = (self.model.vertices(face.identity, rest) for face in (found, truth))
         return (rigidly(ours, theirs) - theirs).norm(dim=-1).mean(1) / self.model.height
 
-    def _albedo(self, found: FaceParams, known: Known) -> tuple[Tensor, Tensor]:
+    def _albedo(self, found: FaceParams, known: Known) -> tuple[Tensor, Tensor, Tensor]:
         """Both albedos are drawn on the true head, so that only colours are compared."""
         bare = replace(DRAWN, mode="albedo")
         worn = replace(known.truth, albedo=found.albedo, texture=found.texture)
@@ -158,13 +167,16 @@ class Bench:
         shading = render(self.model, known.truth, replace(DRAWN, mode="shaded")).colour
         skin = self.model.face_region[true.fragments.face.clamp_min(0)] & true.fragments.covered
         skin &= known.mask[:, 0] > 1 - 1e-3
-        error, baked = [], []
+        error, baked, share = [], [], []
         luma = ours.new_tensor(LUMA)[:, None]
         for one, other, light, where in zip(ours, wanted, shading, skin, strict=True):
             error.append((one - other)[:, where].abs().mean())
             grey = [(luma * colour[:, where]).sum(0).clamp_min(DARKEST).log() for colour in (one, other, light)]
-            baked.append(torch.corrcoef(torch.stack([grey[0] - grey[1], grey[2]]))[0, 1].nan_to_num())
-        return torch.stack(error), torch.stack(baked)
+            off, lit = (value - value.mean() for value in (grey[0] - grey[1], grey[2]))
+            together = (off * lit).mean()
+            baked.append((together / (off.square().mean() * lit.square().mean()).sqrt()).nan_to_num())
+            share.append(together / lit.square().mean())
+        return torch.stack(error), torch.stack(baked), torch.stack(share)
 
     def _similarity(self, found: FaceParams, known: Known) -> Tensor:
         views = NovelViews(self.model, ViewSpread(), 128, self.settings.field_of_view, JUDGED_FROM)
@@ -217,6 +229,22 @@ def against_pixels(bench: Bench, portraits: int) -> Iterator[str]:
         f"{seconds[0]:.1f} seconds of the processor a portrait by landmarks and pixels, {seconds[1]:.1f} by GANFit "
         f"({bench.steps} steps).",
     )
+
+
+def light(bench: Bench, portraits: int) -> Iterator[str]:
+    known = bench.people(portraits)
+    yield from ("", f"## Light in the texture, {portraits} of these portraits", "")
+    yield "| | correlation with the shading | share of the shading | its median | albedo error |"
+    yield "| --- " * 5 + "|"
+    pixels = bench.measured(bench.by_pixels(known), known)
+    rows = [("landmarks and pixels, photograph's texture", pixels)]
+    for textures in (bench.textures, generators.free_textures(bench.model, 128)):
+        for name, weights in (("", Weights()), (" without the novel view", Weights(novel_view=0))):
+            found = bench.by_ganfit(known, weights, textures=textures)
+            rows.append((f"GANFit, {textures.id.name}{name}", bench.measured(found, known)))
+    for name, row in rows:
+        numbers = f"{row.baked.mean():.3f} | {row.share.mean():.1%} | {row.share.median():.1%}"
+        yield f"| {name} | {numbers} | {row.albedo.mean():.4f} |"
 
 
 def ablation(bench: Bench, portraits: int) -> Iterator[str]:
@@ -297,7 +325,7 @@ def write(part: str, bench: Bench, lines: list[str]) -> None:
     TABLE.write_text("\n".join(about) + "\n", encoding="utf-8")
 
 
-PARTS = {"main": against_pixels, "ablation": ablation, "shape": shape}
+PARTS = {"main": against_pixels, "light": light, "shape": shape, "ablation": ablation}
 
 if __name__ == "__main__":
     main()
