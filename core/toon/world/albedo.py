@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from .sampling import scene
@@ -34,9 +34,9 @@ class AlbedoSpace:
         values = coefficients.double().numpy()
         ties = np.random.default_rng(TIE_SEED).random(values.shape)
         ranks = np.lexsort((ties, values), axis=0).argsort(axis=0)
-        normal = norm.ppf((ranks + 0.5) / len(values))
+        normal = ndtri((ranks + 0.5) / len(values))
         self._mixing = torch.from_numpy(np.linalg.cholesky(np.corrcoef(normal.T)))
-        places = norm.cdf(np.arange(-LIMIT, LIMIT + STEP / 2, STEP))
+        places = ndtr(np.arange(-LIMIT, LIMIT + STEP / 2, STEP))
         table = gaussian_filter1d(np.quantile(values, places, axis=0), SMOOTHING / STEP, axis=0, mode="nearest")
         self._table = torch.from_numpy(table)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.signal import find_peaks, resample_poly
 from torch import Tensor
 
 from ...errors import UserError
@@ -77,6 +76,8 @@ class Heard:
 
 def hear(sound: Tensor, rate: int) -> Heard:
     """sound: [T], `rate` samples a second. UserError for no samples, no rate, and values that are no numbers."""
+    from scipy.signal import find_peaks, resample_poly  # which take half a second to load
+
     if sound.dim() != 1 or not len(sound) or rate <= 0:
         raise UserError(
             f"A sound to talk along with needs samples and a rate; got {list(sound.shape)} samples at {rate} a second."
