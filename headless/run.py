@@ -56,12 +56,12 @@ def run(
     return DONE
 
 
-def find_files(graph: Graph, registry: Registry, folders: Iterable[Path]) -> Graph:
+def find_files(graph: Graph, registry: Registry, places: Iterable[Path]) -> Graph:
     """The graph with the names of input files replaced by where they are; names not found anywhere stay.
 
     A mark such as 'face.png [output]' looks in that folder of the host only.
     """
-    folders = list(folders)
+    places = list(places)
     for node in graph.nodes.values():
         kind = registry.get(node.type)
         for name, socket in sockets(kind).items() if kind else ():
@@ -69,7 +69,7 @@ def find_files(graph: Graph, registry: Registry, folders: Iterable[Path]) -> Gra
             if not isinstance(value, str) or not any(socket.options.get(flag) for flag in UPLOADS):
                 continue
             bare, marked = folders.marked_folder(value)
-            found = next((f / bare for f in ([marked] if marked else folders) if (f / bare).is_file()), None)
+            found = next((f / bare for f in ([marked] if marked else places) if (f / bare).is_file()), None)
             if found is not None:
                 graph = graph.with_input(node.id, name, str(found.resolve()))
     return graph
