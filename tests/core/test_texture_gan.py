@@ -254,8 +254,9 @@ def test_the_embedded_generator_draws_the_toon_head_s_colours(model):
     assert drawn.min() > -0.2 and drawn.max() < 1.2
     basis = own_textures(model, 256).source
     flat = basis.directions.flatten(1)
-    coefficients = torch.linalg.lstsq(flat.T, (drawn - basis.mean).flatten(1).T).solution.T
+    wanted = (drawn - basis.mean).flatten(1)
+    coefficients = torch.linalg.lstsq(flat.T, wanted.T, driver="gelsd").solution.T  # directions nearly depend
     nearest = basis(coefficients)
-    assert psnr(drawn, nearest).min() > 28  # measured 29.8 to 32.4: samples lie near what the head's colours span
+    assert psnr(drawn, nearest).min() > 31  # measured 33.0 to 33.7: samples lie near what the head's colours span
     spread = drawn.mean((2, 3)).std(0)
     assert spread.min() > 0.02  # no two have the same skin
