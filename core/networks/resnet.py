@@ -6,6 +6,7 @@ convolution; Xie et al. 2017, "Aggregated residual transformations" (groups); to
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ class ResNetOptions:
         return (3 if self.bottleneck else 2) * sum(self.blocks) + 2
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """What both kinds share: a residual on the input, which a 1 × 1 convolution fits where shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -60,8 +61,9 @@ class Block(nn.Module):
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
+    @abstractmethod
     def residual(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What is added to the input, [B, C, H, W] -> [B, C', H', W']."""
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.residual(x) + (x if self.downsample is None else self.downsample(x)))
