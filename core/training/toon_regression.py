@@ -82,8 +82,9 @@ class SceneGenerator(nn.Module):
         return self.drawn(self.encode(rows), precision)
 
     def drawn(self, w: Tensor, precision: torch.dtype | None = None) -> Tensor:
-        """The picture of one code [B, w_dim] in all layers."""
-        return self.synthesis(w[:, None].expand(-1, self.synthesis.options.num_ws, -1), "none", precision=precision)
+        """The pictures of codes [B, w_dim], the same in all layers, or [B, num_ws, w_dim]."""
+        ws = w if w.dim() == 3 else w[:, None].expand(-1, self.synthesis.options.num_ws, -1)
+        return self.synthesis(ws, "none", precision=precision)
 
 
 class SceneLesson:

@@ -4,8 +4,9 @@ Pixel losses blur whatever they cannot place exactly; an adversarial term prefer
 discriminator is a small convolutional one that judges patches at several scales (Isola et al. 2017, "Image-to-image
 translation with conditional adversarial networks", section 3.2) and, at the coarsest, whether the picture fits the
 scene (Miyato & Koyama 2018, "cGANs with projection discriminator"). Losses: non-saturating, with a lazy R1 penalty, as
-in StyleGAN2. Half as many pictures again are drawn from codes between scenes and the mean, as truncation gives them,
-and judged without a scene, so that those are people too.
+in StyleGAN2. Half as many pictures again are drawn from codes of no scene and judged without one, so that those are
+people too: codes between a scene and the mean, as truncation gives them, and codes that change from one scene to
+another between two layers (Karras et al. 2019, "A style-based generator architecture", section 3.1).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ BETAS, R1_INTERVAL = (0.0, 0.99), 16
 """Of Adam; steps between two R1 penalties (stylegan2-ada-pytorch)."""
 NEAREST = 0.5
 """Codes between scenes and their mean are at least this far from the mean."""
+MIXED = 0.5
+"""Share of the codes of no scene that are mixed of two."""
 CENTRE_DECAY = 0.995
 """Of the running mean of codes (stylegan2-ada-pytorch, w_avg_beta)."""
 
@@ -80,15 +83,15 @@ class Judge(nn.Module):
             channels = wider
         self.fits = FullyConnected(scenes, channels)
 
-    def forward(self, pictures: Tensor, scenes: Tensor | None) -> Tensor:
-        x, scores = self.first(pictures), []
+    def forward(self, pictures: Tensor, scenes: Tensor | None, precision: torch.dtype | None = None) -> Tensor:
+        x, scores = self.first(pictures.to(precision or pictures.dtype)), []
         for level, layer in enumerate(self.layers):
             x = layer(x)
             if level:
-                scores.append(self.heads[level - 1](x).flatten(1))
+                scores.append(self.heads[level - 1](x).float().flatten(1))
         found = torch.cat(scores, 1)
         if scenes is not None:
-            pooled = x.mean((2, 3))
+            pooled = x.float().mean((2, 3))
             found = found + (pooled * self.fits(scenes)).sum(1, keepdim=True) / math.sqrt(x.shape[1])
         return found
 
@@ -133,23 +136,16 @@ class ToonSharpening:
         with torch.enable_grad():
             ws = self.network.encode(scenes)
             drawn = self._drawn(ws)
-            between = self._drawn(self._between(ws, step))
+            between = self._drawn(self._no_scene(ws, step))
             terms = reconstruction(drawn, real, weight)
             terms = {name: s.reconstruction * value for name, value in terms.items()}
             self.judge.requires_grad_(False)
-            verdict = (
-                generator_loss(self.judge(drawn, scenes)).mean()
-                + 0.5 * generator_loss(self.judge(between, None)).mean()
-            )
+            verdict = self._judged(generator_loss, drawn, scenes) + self._judged(generator_loss, between, None)
             terms["verdict"] = s.adversarial * ramp * verdict
             whole = _descend(self._adam, self.network, sum(terms.values()))
             self.judge.requires_grad_(True)
-            drawn, between = drawn.detach(), between.detach()
-            judged = discriminator_loss(self.judge(drawn, scenes), self.judge(real, scenes)).mean()
-            judged = (
-                judged
-                + 0.5 * discriminator_loss(self.judge(between, None), self.judge(real[: len(between)], None)).mean()
-            )
+            judged = self._judged(discriminator_loss, drawn.detach(), scenes, real)
+            judged = judged + self._judged(discriminator_loss, between.detach(), None, real[: len(between)])
             told = {name: float(value.detach()) for name, value in terms.items()} | {"judge": float(judged.detach())}
             whole &= _descend(self._judge_adam, self.judge, judged)
             if step % R1_INTERVAL == 0:
@@ -189,12 +185,23 @@ class ToonSharpening:
         precision = usable_precision(PRECISIONS[self.settings.precision], ws.device)
         return self.network.drawn(ws, precision)
 
-    def _between(self, ws: Tensor, step: int) -> Tensor:
-        """Half as many codes, part of the way from the mean to scenes."""
+    def _judged(self, loss: Callable[..., Tensor], drawn: Tensor, scenes: Tensor | None, *real: Tensor) -> Tensor:
+        """loss of the scores of `drawn`, and of `real` pictures where it takes them, as a share of a whole batch."""
+        precision = usable_precision(PRECISIONS[self.settings.precision], drawn.device)
+        scores = [self.judge(pictures, scenes, precision) for pictures in (drawn, *real)]
+        return loss(*scores).mean() * len(drawn) / self.settings.batch
+
+    def _no_scene(self, ws: Tensor, step: int) -> Tensor:
+        """Half as many codes [N, num_ws, w_dim]: some of two scenes, the others nearer to the mean than scenes are."""
         random = torch.Generator().manual_seed(mixed_seed(self.settings.seed, CODES, step))
-        count = max(len(ws) // 2, 1)
-        psi = NEAREST + (1 - NEAREST) * torch.rand(count, 1, generator=random)
-        return torch.lerp(self.network.centre, ws[:count], psi.to(ws.device))
+        count, layers = max(len(ws) // 2, 1), self.network.synthesis.options.num_ws
+        psi = NEAREST + (1 - NEAREST) * torch.rand(count, 1, 1, generator=random)
+        cut = torch.randint(1, layers, (count, 1, 1), generator=random)
+        mixed = torch.rand(count, 1, 1, generator=random) < MIXED
+        psi, cut, mixed = psi.to(ws.device), cut.to(ws.device), mixed.to(ws.device)
+        one, other = ws[:count, None], ws[-count:, None]
+        crossed = torch.where(torch.arange(layers, device=ws.device)[:, None] < cut, one, other)
+        return torch.where(mixed, crossed, torch.lerp(self.network.centre, one, psi))
 
     @torch.no_grad()
     def _follow(self, ws: Tensor) -> None:
