@@ -159,18 +159,28 @@ class FaceCoding(nn.Module):
 
     def encode(self, params: FaceParams) -> Tensor:
         """Parameters on crops of any camera -> rows [B, K]; 0 where a value is constant."""
-        return torch.where(self.scale > 0, (self.values(params) - self.mean) / self.scale, 0)
+        return self._row(self.values(params))
+
+    def within(self, rows: Tensor) -> Tensor:
+        """Rows [B, K] whose values keep to the limits, as `decode` takes them."""
+        return self._row(self._values(rows))
 
     def decode(self, rows: Tensor) -> FaceParams:
         """Rows [B, K] -> parameters on the crops."""
-        if rows.shape[-1] != len(self):
-            raise UserError(f"A row of this coding holds {len(self)} values; got {rows.shape[-1]}.")
-        values = (self.mean + self.scale * rows).clamp(self.low, self.high)
+        values = self._values(rows)
         fields = {"joints": rows.new_zeros(len(rows), self.joints, 3)}
         names, counts = zip(*self.groups, strict=True)
         for name, part in zip(names, values.split(counts, 1), strict=True):
             fields[GROUPS[name].field] = GROUPS[name].back(part, self.joints)
         return FaceParams(layout=self.layout, camera=self.camera(len(rows)), **fields)
+
+    def _row(self, values: Tensor) -> Tensor:
+        return torch.where(self.scale > 0, (values - self.mean) / self.scale, 0)
+
+    def _values(self, rows: Tensor) -> Tensor:
+        if rows.shape[-1] != len(self):
+            raise UserError(f"A row of this coding holds {len(self)} values; got {rows.shape[-1]}.")
+        return (self.mean + self.scale * rows).clamp(self.low, self.high)
 
     def _check_groups(self) -> None:
         fields = [GROUPS[name].field if name in GROUPS else name for name, _ in self.groups]
