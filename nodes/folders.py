@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from ..core.errors import UserError
 from .host import folder_paths
 
 PACK = Path(__file__).resolve().parent.parent
+WEIGHTS = PACK / "weights"
+"""What the pack embeds."""
 MODEL_FOLDER = "portrait_rig"
 """Name of the pack's folder among the host's model folders."""
 INSIGHTFACE_FOLDER = "insightface"
@@ -28,7 +30,7 @@ def use_folders(inputs: Path, outputs: Path) -> None:
 def register_model_folder() -> None:
     """Makes `models/portrait_rig`, the pack's weights and `models/insightface` known; keeps what is configured."""
     paths = list(folder_paths.folder_names_and_paths.get(MODEL_FOLDER, ([], set()))[0])
-    for path in (os.path.join(folder_paths.models_dir, MODEL_FOLDER), str(PACK / "weights")):
+    for path in (os.path.join(folder_paths.models_dir, MODEL_FOLDER), str(WEIGHTS)):
         if path not in paths:
             paths.append(path)
     folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(MODEL_EXTENSIONS))
@@ -49,6 +51,16 @@ def model_names(
     if folder_with is not None:
         names |= {str(Path(name).parent) for name in files if Path(name).name == folder_with} - {"."}
     return sorted(names)
+
+
+def offered(embedded: Sequence[str], found: Sequence[str]) -> list[str]:
+    """What a loader offers: the files of its kind that come with the pack, then those of the user.
+
+    embedded: names of the former, the default first; offered even where the file is missing. found: names out of
+    `model_names`; what the pack embeds of other kinds is left out.
+    """
+    own = {path.name for path in WEIGHTS.iterdir()}.union(embedded)
+    return [*embedded, *(name for name in found if name not in own)]
 
 
 def model_path(name: str, origin: str = "", licence: str = "", also: Collection[str] = ()) -> Path:

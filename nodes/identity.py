@@ -36,7 +36,7 @@ class LoadIdentityNetwork(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[DEFAULT.name, *(name for name in found if name != DEFAULT.name)],
+                    options=folders.offered([DEFAULT.name], found),
                     default=DEFAULT.name,
                     tooltip=f"A file of models/{folders.MODEL_FOLDER} or models/{folders.INSIGHTFACE_FOLDER}. "
                     f"{DEFAULT.name} comes with the pack and knows toon heads only. Of insightface's packs take "

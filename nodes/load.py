@@ -33,7 +33,7 @@ class LoadFaceModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[embedded, *(name for name in found if name != embedded)],
+                    options=folders.offered([embedded], found),
                     default=embedded,
                     tooltip=f"A file of models/{folders.MODEL_FOLDER}, or ICT-FaceKit's folder there; {embedded} comes "
                     "with the pack. FLAME and BFM are not free to pass on: get them from their authors.",

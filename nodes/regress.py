@@ -30,7 +30,7 @@ class LoadFaceRegressor(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[DEFAULT.name, *(name for name in found if name != DEFAULT.name)],
+                    options=folders.offered([DEFAULT.name], found),
                     default=DEFAULT.name,
                     tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. "
                     "Deep3DFaceRecon's epoch_20.pth and DECA's deca_model.tar are to be had from their authors only.",

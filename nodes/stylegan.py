@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from ..core.checkpoints import read, save_safetensors
+from ..core.checkpoints import read, save_safetensors, tensor_names
 from ..core.errors import UserError
-from ..core.methods.generate import generate
+from ..core.methods.generate import DEFAULT, generate
 from ..core.methods.latents import SEEDS
-from ..core.networks.generator import WHICH, Generator, load_generator, packed
+from ..core.networks.generator import WHICH, Generator, is_generator, load_generator, packed
 from ..core.networks.running import PRECISIONS, prepared
 from ..core.networks.stylegan2 import NOISE_MODES
-from ..core.networks.untrained import NAME, untrained
 from ..core.types import Latent
 from . import folders, host
 from .host import io
 
-DEMO = f"({NAME})"
-"""The choice that needs no file."""
 EXTENSIONS = frozenset({".safetensors", ".pkl", ".pt", ".pth", ".tar"})
 OTHER_FOLDERS = ("stylegan", "stylegan2", "stylegan3", "gan")
 """Model folders that other packs may have registered; files there are offered, too."""
@@ -26,7 +23,7 @@ MOST_AT_ONCE = 256
 
 
 class LoadStyleGan(io.ComfyNode):
-    """A generator from any published file, or the untrained one."""
+    """A generator from any published file, or an embedded one."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -35,14 +32,15 @@ class LoadStyleGan(io.ComfyNode):
             display_name="Load StyleGAN",
             category="Portrait Rig/stylegan",
             description="Loads a StyleGAN2 or StyleGAN3 generator as its authors published it: NVIDIA's .pkl, "
-            "rosinality's .pt, StyleGAN-Human, TensorFlow pickles, or .safetensors. Nothing in a file is executed.",
+            "rosinality's .pt, StyleGAN-Human, TensorFlow pickles, or .safetensors; or the embedded one of toon "
+            "people. Nothing in a file is executed.",
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[DEMO, *folders.model_names(EXTENSIONS, also=OTHER_FOLDERS)],
-                    default=DEMO,
+                    options=folders.offered(_embedded(), folders.model_names(EXTENSIONS, also=OTHER_FOLDERS)),
+                    default=DEFAULT.name,
                     tooltip=f"A file of models/{folders.MODEL_FOLDER} (or models/stylegan, where another pack has one)."
-                    f" {DEMO} needs no file: it draws coloured clouds of 64 × 64 pixels, for trying the wires.",
+                    f" {DEFAULT.name} comes with the pack and draws portraits of toon people.",
                 ),
                 io.Combo.Input(
                     "which",
@@ -78,17 +76,12 @@ class LoadStyleGan(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        if file in (None, DEMO):
-            return file
-        return folders.file_state(folders.model_path(file, also=OTHER_FOLDERS))
+        return None if file is None else folders.file_state(folders.model_path(file, also=OTHER_FOLDERS))
 
     @classmethod
     def execute(cls, file: str, which: str, precision: str, compile: bool) -> io.NodeOutput:
         with host.loading():
-            if file == DEMO:
-                generator = untrained()
-            else:
-                generator = load_generator(read(folders.model_path(file, also=OTHER_FOLDERS)), which)
+            generator = load_generator(read(folders.model_path(file, also=OTHER_FOLDERS)), which)
         told = []
         if compile or PRECISIONS[precision] is not None:
             with host.memory(generator.network):
@@ -190,6 +183,12 @@ class SaveStyleGan(io.ComfyNode):
         with torch.no_grad():
             save_safetensors(path, *packed(stylegan))
         return io.NodeOutput(str(path), ui=host.show_text(str(path)))
+
+
+def _embedded() -> list[str]:
+    """Names of the pack's own generators, the default first."""
+    found = [path.name for path in sorted(folders.WEIGHTS.glob("*.safetensors")) if is_generator(tensor_names(path))]
+    return [DEFAULT.name, *(name for name in found if name != DEFAULT.name)]
 
 
 NODES = [LoadStyleGan, GenerateImage, SaveStyleGan]

@@ -40,7 +40,7 @@ class LoadTextureGan(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[DEFAULT.name, OWN, FREE, *(name for name in found if name != DEFAULT.name)],
+                    options=folders.offered([DEFAULT.name, OWN, FREE], found),
                     default=DEFAULT.name,
                     tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. {OWN} needs "
                     f"no file: the face model's own albedo directions. {FREE}: any map at all, for fits.",

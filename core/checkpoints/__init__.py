@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .checkpoint import BARE, Checkpoint, ModuleInfo
 from .reading import read
-from .safetensors_file import save_safetensors
+from .safetensors_file import save_safetensors, tensor_names
 
-__all__ = ["BARE", "Checkpoint", "ModuleInfo", "read", "save_safetensors"]
+__all__ = ["BARE", "Checkpoint", "ModuleInfo", "read", "save_safetensors", "tensor_names"]

@@ -30,6 +30,15 @@ def read_safetensors(path: Path, budget: Budget) -> tuple[dict[str, Tensor], dic
         raise damaged(f"it is no valid safetensors file ({quoted(error, 200)})") from error
 
 
+def tensor_names(path: Path) -> frozenset[str]:
+    """What a safetensors file holds, by its header alone; nothing where the file is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return frozenset(file.keys())
+    except SafetensorError:
+        return frozenset()
+
+
 def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Writes tensors and metadata so that `path` is at every moment either the old file or the whole new one.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,8 @@ from ..networks.generator import Generator
 from ..optimise import Watch
 from ..types import Latent
 
+DEFAULT = Path(__file__).resolve().parents[2] / "weights" / "toon_stylegan.safetensors"
+"""The embedded generator of toon portraits."""
 RANDOM = "random"
 """The noise mode with a seed; see `stylegan2.NOISE_MODES`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -147,6 +147,12 @@ class Generator:
             f"fingerprint {self.id.fingerprint}",
         ]
         return "\n".join(line for line in lines if line)
+
+
+def is_generator(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are a generator."""
+    tensors = dict.fromkeys(names)
+    return any(matches(tensors) for matches, _ in _GENERATORS)
 
 
 def load_generator(checkpoint: Checkpoint, which: str = "G_ema", name: str | None = None) -> Generator:

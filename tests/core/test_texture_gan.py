@@ -15,9 +15,9 @@ from portrait_rig.core.methods.texture_gan import TextureGan, free_textures, loa
 from portrait_rig.core.networks.generator import packed as packed_generator
 from portrait_rig.core.networks.progan import ProGan, ProGanOptions
 from portrait_rig.core.networks.textures import ProGanTextures, StyleGanTextures
-from portrait_rig.core.networks.untrained import untrained
 from portrait_rig.core.perceptual import psnr
 from portrait_rig.core.types import GeneratorId, Latent
+from untrained import untrained
 
 KINDS = ("progressive", "stylegan", "own", "free")
 

@@ -16,6 +16,7 @@ from portrait_rig.core.networks.layers import MappingOptions
 from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.core.networks.stylegan3 import StyleGan3, StyleGan3Options
 from portrait_rig.nodes import folders, host, invert, latents, stylegan
+from untrained import untrained
 
 QUICK = {"steps": 3, "space": "W"}
 
@@ -49,8 +50,13 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def demo():
-    folders.register_model_folder()
-    return call(stylegan.LoadStyleGan)[0]
+    return untrained()
+
+
+@pytest.fixture
+def default(home, demo):
+    """The default's file, which holds `demo` here; the user's folder comes before the pack's."""
+    save_safetensors(home / "models" / "portrait_rig" / stylegan.DEFAULT.name, *packed(demo))
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +91,35 @@ def is_image(value, frames, height, width, channels=3):
 # Load StyleGAN
 
 
-def test_the_demo_needs_no_file_and_is_the_same_everywhere(demo):
-    again, about = call(stylegan.LoadStyleGan)
-    assert demo.id == again.id and demo.id.fingerprint == "e5fe687fa67eacea"
-    assert "untrained demo 64²: StyleGAN2, 64×64, z 32, w 10 × 32" in about
-    assert not any(t.is_inference() for t in (*demo.network.parameters(), *demo.network.buffers()))
-    drawn = call(stylegan.GenerateImage, stylegan=demo, latent=sampled(demo, count=8, truncation=1.0))[0]
-    saturated = ((drawn <= 0) | (drawn >= 1)).float().mean()
-    assert saturated < 0.1 and drawn.std() > 0.1  # measured 0.03 and 0.22
+def test_a_file_is_described_and_fit_for_gradients(default, demo):
+    found, about = call(stylegan.LoadStyleGan)
+    assert found.id.name == "toon_stylegan" and found.id.fingerprint == demo.id.fingerprint
+    assert "toon_stylegan: StyleGAN2, 64×64, z 32, w 10 × 32" in about
+    assert not any(t.is_inference() for t in (*found.network.parameters(), *found.network.buffers()))
 
 
-def test_loading_draws_no_random_numbers():
+def test_the_embedded_generators_are_offered_first_and_no_other_weights(home, monkeypatch):
+    weights = home / "weights"
+    monkeypatch.setattr(folders, "WEIGHTS", weights)
+    tensors, metadata = packed(small())
+    for name, content in (("a_stylegan", tensors), ("toon_stylegan", tensors), ("head", {"mean": torch.zeros(3)})):
+        save_safetensors(weights / f"{name}.safetensors", content, metadata)
+    (weights / "short.safetensors").write_bytes(b"no")
+    monkeypatch.setattr(host.folder_paths, "folder_names_and_paths", {})
+    save_safetensors(home / "models" / "portrait_rig" / "mine.safetensors", {"any": torch.zeros(3)})
+    choices = stylegan.LoadStyleGan.INPUT_TYPES()["required"]["file"][1]["options"]
+    assert choices == ["toon_stylegan.safetensors", "a_stylegan.safetensors", "mine.safetensors"]
+    assert call(stylegan.LoadStyleGan, file="a_stylegan.safetensors")[0].id.name == "a_stylegan"
+
+
+def test_a_missing_default_is_offered_and_named(home, monkeypatch):
+    monkeypatch.setattr(folders, "WEIGHTS", home / "models" / "stylegan")  # which is empty
+    monkeypatch.setattr(host.folder_paths, "folder_names_and_paths", {})
+    assert stylegan.LoadStyleGan.INPUT_TYPES()["required"]["file"][1]["options"] == ["toon_stylegan.safetensors"]
+    refuses("'toon_stylegan.safetensors' is missing", stylegan.LoadStyleGan)
+
+
+def test_loading_draws_no_random_numbers(default):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -107,7 +131,7 @@ def test_a_file_of_the_model_folder(home):
     original = small()
     save_safetensors(home / "models" / "portrait_rig" / "mine.safetensors", *packed(original))
     choices = stylegan.LoadStyleGan.INPUT_TYPES()["required"]["file"][1]["options"]
-    assert choices[0] == stylegan.DEMO and "mine.safetensors" in choices
+    assert choices[0] == stylegan.DEFAULT.name and "mine.safetensors" in choices
     found, about = call(stylegan.LoadStyleGan, file="mine.safetensors")
     assert found.id.fingerprint == original.id.fingerprint and found.id.name == "mine"
     assert about.startswith("mine: StyleGAN2, 8×8")
@@ -126,7 +150,7 @@ def test_a_replaced_file_is_loaded_anew(home):
     save_safetensors(path, *packed(small()))
     state = stylegan.LoadStyleGan.fingerprint_inputs
     first = state(file=path.name)
-    assert first == state(file=path.name) and state(file=stylegan.DEMO) == stylegan.DEMO
+    assert first == state(file=path.name) and state() is None
     path.write_bytes(b"other")
     assert state(file=path.name) != first
 
@@ -145,7 +169,7 @@ def test_what_load_refuses(home):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_precision_falls_back_in_words(precision):
+def test_precision_falls_back_in_words(default, precision):
     found, about = call(stylegan.LoadStyleGan, precision=precision)
     if found.precision is None:
         assert f"runs in fp32, since on cpu {precision} is not usable" in about
@@ -157,7 +181,7 @@ def test_precision_falls_back_in_words(precision):
         assert 0 < (images[0] - images[1]).abs().max() < 0.2  # measured 0.02
 
 
-def test_compiling_falls_back_in_words(monkeypatch):
+def test_compiling_falls_back_in_words(default, monkeypatch):
     def broken(module):
         def call(*arguments):
             raise RuntimeError("no compiler\nat all")
@@ -169,7 +193,7 @@ def test_compiling_falls_back_in_words(monkeypatch):
     assert found.compiled is None and about.endswith("runs uncompiled: RuntimeError: no compiler")
 
 
-def test_a_compiled_generator_draws_through_its_compilation(monkeypatch):
+def test_a_compiled_generator_draws_through_its_compilation(default, monkeypatch):
     seen = []
 
     def backend(graph, inputs):
@@ -236,7 +260,7 @@ def test_a_cancel_between_chunks(demo, monkeypatch):
 def test_what_generate_refuses(demo, pair):
     refuses("no latent to draw", stylegan.GenerateImage, stylegan=demo, latent=pair[:0])
     other = small()
-    refuses(r"'untrained demo 64²'.*'small'", stylegan.GenerateImage, stylegan=other, latent=pair)
+    refuses(r"'untrained 64²'.*'small'", stylegan.GenerateImage, stylegan=other, latent=pair)
     broken = type(pair)(pair.w * math.nan, pair.generator)
     refuses("drew values that are no numbers", stylegan.GenerateImage, stylegan=demo, latent=broken)
     two = small(img_channels=2)
@@ -273,18 +297,18 @@ def test_mixing(demo, pair):
     refuses("no list of layers", latents.MixLatents, custom_layers="all of them", **options)
     refuses("has 10, numbered from 0", latents.MixLatents, custom_layers="10", **options)
     foreign = sampled(small())
-    refuses(r"'small'.*'untrained demo 64²'", latents.MixLatents, latent_a=a, latent_b=foreign)
+    refuses(r"'small'.*'untrained 64²'", latents.MixLatents, latent_a=a, latent_b=foreign)
 
 
 def test_truncation(demo, pair):
     mean = call(latents.TruncateLatent, stylegan=demo, latent=pair, truncation=0.0)[0]
     assert (mean.w - demo.w_avg).abs().max() < 1e-6
-    refuses(r"'untrained demo 64²'.*'small'", latents.TruncateLatent, stylegan=small(), latent=pair)
+    refuses(r"'untrained 64²'.*'small'", latents.TruncateLatent, stylegan=small(), latent=pair)
 
 
 def test_directions_and_moves(demo, pair):
     found, about = call(latents.LatentDirections, stylegan=demo, layers="coarse", count=4)
-    assert len(found) == 4 and "4 directions of 'untrained demo 64²', layers coarse" in about
+    assert len(found) == 4 and "4 directions of 'untrained 64²', layers coarse" in about
     there = call(latents.MoveLatent, latent=pair, directions=found, number=2, strength=3.0)[0]
     back = call(latents.MoveLatent, latent=there, directions=found, number=2, strength=-3.0)[0]
     assert (there.w[:, :4] - pair.w[:, :4]).abs().max() > 0.1 and torch.equal(there.w[:, 4:], pair.w[:, 4:])
@@ -303,17 +327,17 @@ def test_walks(demo, pair):
     looped = call(latents.LatentWalk, stylegan=demo, latent=pair[:1], frames=3, loop=True, then=pair[1:])[0]
     assert len(looped) == 6
     refuses("at least 2 latents", latents.LatentWalk, stylegan=demo, latent=pair[:1])
-    refuses(r"'untrained demo 64²'.*'small'", latents.LatentWalk, stylegan=small(), latent=pair)
+    refuses(r"'untrained 64²'.*'small'", latents.LatentWalk, stylegan=small(), latent=pair)
 
 
 def test_there_and_back_through_a_file(demo, pair, home):
     (name,) = call(latents.SaveLatent, latent=pair)
     assert name == "latent/latent_00001_.safetensors [output]"
     found, about = call(latents.LoadLatent, file=name)
-    assert torch.equal(found.w, pair.w) and about == "2 latents of 'untrained demo 64²', 10 layers of 32 values"
+    assert torch.equal(found.w, pair.w) and about == "2 latents of 'untrained 64²', 10 layers of 32 values"
     assert len(call(latents.LoadLatent, file=name, stylegan=demo)[0]) == 2
-    refuses(r"'untrained demo 64²'.*'small'", latents.LoadLatent, file=name, stylegan=small())
-    refuses(r"'untrained demo 64²'.*'small'", stylegan.GenerateImage, latent=found, stylegan=small())
+    refuses(r"'untrained 64²'.*'small'", latents.LoadLatent, file=name, stylegan=small())
+    refuses(r"'untrained 64²'.*'small'", stylegan.GenerateImage, latent=found, stylegan=small())
     assert latents.LoadLatent.fingerprint_inputs() is None
     first = latents.LoadLatent.fingerprint_inputs(file=name)
     (home / "output" / "latent" / "latent_00001_.safetensors").write_bytes(b"0")

@@ -1,7 +1,6 @@
-"""A small StyleGAN2 that nobody trained, made on the spot: it draws colourful textures, and tries out every wire.
+"""A small StyleGAN2 that nobody trained: it draws coloured clouds, and tries out every wire.
 
-Weights come from numpy's RandomState, whose numbers never change between versions and machines, so that a latent saved
-on one machine belongs to the same generator on another.
+Weights come from numpy's RandomState, whose numbers never change between versions and machines.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ import copy
 
 import numpy
 import torch
+from portrait_rig.core.networks.generator import Generator
+from portrait_rig.core.networks.layers import MappingOptions
+from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 
-from .generator import Generator
-from .layers import MappingOptions
-from .stylegan2 import StyleGan2, StyleGan2Options
-
-NAME = "untrained demo 64²"
+NAME = "untrained 64²"
 CHANNELS = {4: 24, 8: 24, 16: 24, 32: 16, 64: 16}
 """Features of every resolution; a picture takes some 10 ms on one processor core."""
 MAPPING = MappingOptions(z_dim=32, w_dim=32, num_layers=4)
