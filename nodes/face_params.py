@@ -11,11 +11,12 @@ from . import folders, host
 from .host import io
 
 KEEP, REPLACE, ADD = "keep", "replace", "add"
-AXIS_TOOLTIPS = {
-    "yaw": "Degrees, added: positive turns the face to the picture's right.",
-    "pitch": "Degrees, added: positive looks down.",
-    "roll": "Degrees, added: positive tilts the head towards the picture's left.",
+AXES = {
+    "yaw": "positive turns the face to the picture's right.",
+    "pitch": "positive looks down.",
+    "roll": "positive tilts the head towards the picture's left.",
 }
+"""The head's angles in the order of the widgets, and what their signs mean."""
 MOOD_TOOLTIPS = {
     "smile": "Added: 1 is the full smile, −1 the full frown.",
     "jaw_open": "Added: 1 opens the mouth fully; negative closes one that is open.",
@@ -37,29 +38,95 @@ PART_TOOLTIPS = {
 TAKEN_AT_FIRST = frozenset({"expression", "rotation"})
 
 
+def angle_inputs(limit: float, start: str) -> list[io.Input]:
+    """Yaw, pitch and roll in degrees. start: how their tooltips begin."""
+    return [
+        io.Float.Input(name, default=0.0, min=-limit, max=limit, step=1.0, tooltip=f"{start} {meaning}")
+        for name, meaning in AXES.items()
+    ]
+
+
+def mood_inputs() -> list[io.Input]:
+    """A slider for each of `edit.MOODS`."""
+    return [
+        io.Float.Input(
+            name,
+            default=0.0,
+            min=-1.0,
+            max=1.0,
+            step=0.05,
+            display_mode=io.NumberDisplay.slider,
+            tooltip=MOOD_TOOLTIPS[name],
+        )
+        for name in edit.MOODS
+    ]
+
+
+def expressions_input() -> io.Input:
+    return io.String.Input(
+        "expressions",
+        default="",
+        multiline=True,
+        tooltip=f"Single expressions by the model's names, 0…1: jawOpen=0.5, mouthSmile_L=1. {TEXT_RULES} "
+        "Without _L or _R both sides are meant. Load Face Model lists the names.",
+    )
+
+
+def light_inputs() -> list[io.Input]:
+    """What becomes of the light, and the light that `edit.lit` makes."""
+    return [
+        io.Combo.Input(
+            "light",
+            options=[KEEP, REPLACE, ADD],
+            default=KEEP,
+            tooltip="keep: the light as it is. replace: only the light below. add: the light below on top.",
+        ),
+        io.Float.Input(
+            "light_azimuth",
+            default=45.0,
+            min=-180.0,
+            max=180.0,
+            step=1.0,
+            tooltip="Degrees: 0 comes from the viewer, positive from the picture's right.",
+        ),
+        io.Float.Input(
+            "light_elevation",
+            default=20.0,
+            min=-90.0,
+            max=90.0,
+            step=1.0,
+            tooltip="Degrees: 0 is level, positive from above.",
+        ),
+        *lamp_inputs(),
+    ]
+
+
+def lamp_inputs() -> list[io.Input]:
+    return [
+        io.Float.Input(
+            "light_strength",
+            default=0.6,
+            min=0.0,
+            max=4.0,
+            step=0.05,
+            tooltip="1 shows the skin's own colour where this light falls straight on.",
+        ),
+        io.Float.Input(
+            "light_ambient",
+            default=0.5,
+            min=0.0,
+            max=4.0,
+            step=0.05,
+            tooltip="Light from everywhere: 1 shows the skin's own colour on all sides.",
+        ),
+    ]
+
+
 class EditFaceParams(io.ComfyNode):
     """Sliders for pose, expression, identity and light."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        moods = [
-            io.Float.Input(
-                name,
-                default=0.0,
-                min=-1.0,
-                max=1.0,
-                step=0.05,
-                display_mode=io.NumberDisplay.slider,
-                tooltip=MOOD_TOOLTIPS[name],
-            )
-            for name in edit.MOODS
-        ]
-        angles = [
-            io.Float.Input(
-                name, default=0.0, min=-LIMIT_DEGREES, max=LIMIT_DEGREES, step=1.0, tooltip=AXIS_TOOLTIPS[name]
-            )
-            for name in AXIS_TOOLTIPS
-        ]
         return io.Schema(
             node_id="PortraitRigEditFaceParams",
             display_name="Edit Face Params",
@@ -69,15 +136,9 @@ class EditFaceParams(io.ComfyNode):
             inputs=[
                 host.FaceParams.Input("face_params", tooltip="B frames, such as those of a fit."),
                 host.FaceModel.Input("face_model", tooltip="The model of these parameters: it knows the names."),
-                *angles,
-                *moods,
-                io.String.Input(
-                    "expressions",
-                    default="",
-                    multiline=True,
-                    tooltip=f"Single expressions by the model's names, 0…1: jawOpen=0.5, mouthSmile_L=1. {TEXT_RULES} "
-                    "Without _L or _R both sides are meant. Load Face Model lists the names.",
-                ),
+                *angle_inputs(LIMIT_DEGREES, "Degrees, added:"),
+                *mood_inputs(),
+                expressions_input(),
                 io.String.Input(
                     "identity",
                     default="",
@@ -121,44 +182,7 @@ class EditFaceParams(io.ComfyNode):
                     step=0.05,
                     tooltip="Multiplies the skin colours that came in: 0 is the model's mean skin. A texture stays.",
                 ),
-                io.Combo.Input(
-                    "light",
-                    options=[KEEP, REPLACE, ADD],
-                    default=KEEP,
-                    tooltip="keep: the light as it is. replace: only the light below. add: the light below on top.",
-                ),
-                io.Float.Input(
-                    "light_azimuth",
-                    default=45.0,
-                    min=-180.0,
-                    max=180.0,
-                    step=1.0,
-                    tooltip="Degrees: 0 comes from the viewer, positive from the picture's right.",
-                ),
-                io.Float.Input(
-                    "light_elevation",
-                    default=20.0,
-                    min=-90.0,
-                    max=90.0,
-                    step=1.0,
-                    tooltip="Degrees: 0 is level, positive from above.",
-                ),
-                io.Float.Input(
-                    "light_strength",
-                    default=0.6,
-                    min=0.0,
-                    max=4.0,
-                    step=0.05,
-                    tooltip="1 shows the skin's own colour where this light falls straight on.",
-                ),
-                io.Float.Input(
-                    "light_ambient",
-                    default=0.5,
-                    min=0.0,
-                    max=4.0,
-                    step=0.05,
-                    tooltip="Light from everywhere: 1 shows the skin's own colour on all sides.",
-                ),
+                *light_inputs(),
             ],
             outputs=[
                 host.FaceParams.Output(

@@ -73,6 +73,15 @@ def turned(params: FaceParams, pitch: float = 0.0, yaw: float = 0.0, roll: float
     return replace(params, angles=params.angles + added)
 
 
+def posed(
+    params: FaceParams, pitch: float | None = None, yaw: float | None = None, roll: float | None = None
+) -> FaceParams:
+    """Degrees, signs as in `turned`, instead of the head's angles; None leaves one as it is."""
+    asked = zip((pitch, yaw, roll), params.angles.unbind(1), strict=True)
+    angles = [own if angle is None else torch.full_like(own, math.radians(angle)) for angle, own in asked]
+    return replace(params, angles=torch.stack(angles, 1))
+
+
 def with_expression(
     params: FaceParams, model: FaceModel, moods: dict[str, float] | None = None, changes: Collection[Assignment] = ()
 ) -> FaceParams:
