@@ -86,6 +86,8 @@ FitMethod = io.Custom("PORTRAIT_RIG_FIT_METHOD")
 """How Fit 3DMM compares faces with pictures."""
 StyleGan = io.Custom("PORTRAIT_RIG_STYLEGAN")
 Latent = io.Custom("PORTRAIT_RIG_LATENT")
+RigNet = io.Custom("PORTRAIT_RIG_RIGNET")
+"""A whole rig: DFR and its RigNets."""
 Directions = io.Custom("PORTRAIT_RIG_DIRECTIONS")
 """Directions in W of one generator."""
 Crop = io.Custom("PORTRAIT_RIG_CROP")

@@ -103,8 +103,12 @@ class Rig:
         return seen_by(params, self.coding.camera())
 
     def placed(self, rows: Tensor) -> FaceParams:
-        """Rows [B, P] -> parameters on the generator's pictures."""
-        params, side = self.coding.decode(rows), self.coding.side
+        """Rows [B, P] -> parameters on the generator's pictures; differentiable."""
+        return self.unframed(self.coding.decode(rows))
+
+    def unframed(self, params: FaceParams) -> FaceParams:
+        """The inverse of `framed` for the generator's own pictures."""
+        side = self.coding.side
         return params if self.size == (side, side) else on_picture(params, middle_square(self.size, side))
 
     def moved(self, ws: Tensor, wanted: Tensor, component: str, strength: float = 1.0) -> Tensor:

@@ -1,0 +1,406 @@
+"""Nodes that use a rig (StyleRig): load it, read a latent's face, change its pose, expression and light, see it all."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..core.errors import UserError
+from ..core.face import edit as face_edit
+from ..core.face.light import dominant_light
+from ..core.face.model import FaceModel
+from ..core.methods import rig_sheet
+from ..core.methods.generate import generate
+from ..core.methods.rig import DEFAULT, Rig, edit, load_rig, read_params
+from ..core.methods.rig_wishes import Lamp, Sliders, wished
+from ..core.methods.sheet import sheet
+from ..core.networks.generator import Generator
+from ..core.networks.rig import COMPONENTS
+from ..core.types import FaceParams, Latent
+from . import folders, host
+from .face_params import (
+    ADD,
+    AXES,
+    KEEP,
+    REPLACE,
+    angle_inputs,
+    expressions_input,
+    lamp_inputs,
+    light_inputs,
+    mood_inputs,
+)
+from .host import io
+
+EXTENSIONS = frozenset({".safetensors"})
+TAKEN_AT_FIRST = frozenset({"pose", "expression"})
+LIMIT_DEGREES = 90.0
+"""Of a head's angle: beyond it no face is seen."""
+TOLD = 8
+"""Faces that a text describes; a batch may have thousands."""
+POSES, LIGHTS = "yaw and expression", "light"
+MOST_CELLS = 15
+"""Along a side of a sheet."""
+
+
+class LoadRig(io.ComfyNode):
+    """A rig from a file, or the embedded one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigLoadRig",
+            display_name="Load Rig",
+            category="Portrait Rig/rig",
+            description="Loads a rig (StyleRig): networks that read a generated face's 3D parameters from its latent, "
+            "and change its pose, expression and light. The embedded one, or one that Train Rig made.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=folders.offered([DEFAULT.name], folders.model_names(EXTENSIONS)),
+                    default=DEFAULT.name,
+                    tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack and goes "
+                    "with its toon_stylegan and toon_head. No rig of a photographic generator was ever published; "
+                    "Train Rig makes one.",
+                )
+            ],
+            outputs=[
+                host.RigNet.Output(
+                    display_name="rig", tooltip="Goes with one generator's latents and one face model's parameters."
+                ),
+                io.String.Output(
+                    display_name="about", tooltip="Which generator and face model it is for, and what it can edit."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None) -> object:
+        """A file that was replaced is loaded anew."""
+        return folders.file_state(folders.model_path(file))
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        with host.loading():
+            rig = load_rig(folders.model_path(file))
+        about = rig.describe()
+        return io.NodeOutput(rig, about, ui=host.show_text(about))
+
+
+class ReadFaceParams(io.ComfyNode):
+    """Face parameters of a latent, without its picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigReadFaceParams",
+            display_name="Read Face Params",
+            category="Portrait Rig/rig",
+            description="Says which face a latent shows without drawing it (DFR): identity, expression, pose, light "
+            "and skin. Edit Face Params and Transfer Face Params change them, RigNet Edit brings them back.",
+            inputs=[
+                host.RigNet.Input("rig", tooltip="From Load Rig; of the generator that made the latent."),
+                host.Latent.Input("latent", tooltip="B latents, such as those of Sample Latent."),
+            ],
+            outputs=[
+                host.FaceParams.Output(
+                    display_name="face_params",
+                    tooltip="B frames on the generator's pictures; Render Face lays them over.",
+                ),
+                io.String.Output(
+                    display_name="about",
+                    tooltip=f"The face model, and of the first {TOLD} faces the angles of head and light, degrees.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, rig: Rig, latent: Latent) -> io.NodeOutput:
+        _at_least_one(latent)
+        with host.memory(*rig.modules):
+            params = read_params(rig, latent).to("cpu")
+        about = "\n".join([f"{params.layout}: {len(params)} faces", *_told(params)])
+        return io.NodeOutput(params, about, ui=host.show_text(about))
+
+
+class RigNetEdit(io.ComfyNode):
+    """Pose, expression and light of a latent's face."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        taken = {
+            "pose": "the turn of the head",
+            "expression": "the expression, with jaw and eyes",
+            "light": "the light",
+        }
+        return io.Schema(
+            node_id="PortraitRigRigNetEdit",
+            display_name="RigNet Edit",
+            category="Portrait Rig/rig",
+            description="Turns the head, changes the expression and moves the light of a generated face, who stays who "
+            "it is: as another face has it, and by sliders on top. What is not asked for is left alone.",
+            inputs=[
+                host.RigNet.Input("rig", tooltip="From Load Rig; of the generator that made the latent."),
+                host.Latent.Input("latent", tooltip="B latents that are changed; 1 goes with N faces of a source."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-1.0,
+                    max=2.0,
+                    step=0.05,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="Of all changes: 0 leaves the latent, 1 goes all the way to what is asked for, more "
+                    "exaggerates, below 0 goes the other way.",
+                ),
+                *(
+                    io.Boolean.Input(
+                        f"take_{component}",
+                        default=component in TAKEN_AT_FIRST,
+                        tooltip=f"On: {taken[component]} of the source, where one is connected.",
+                    )
+                    for component in COMPONENTS
+                ),
+                io.Combo.Input(
+                    "pose",
+                    options=[ADD, REPLACE],
+                    default=ADD,
+                    tooltip="add: yaw, pitch and roll are added to the head's own (or the source's); 0 leaves it. "
+                    "replace: they are the head's angles; all 0 looks straight into the camera.",
+                ),
+                *angle_inputs(LIMIT_DEGREES, "Degrees, added or absolute as pose says:"),
+                io.Combo.Input(
+                    "mood",
+                    options=[ADD, REPLACE],
+                    default=ADD,
+                    tooltip="add: smile … pucker and the expressions below go on top of the face's own (or the "
+                    "source's) expression; all 0 changes nothing. replace: on top of a resting face.",
+                ),
+                *mood_inputs(),
+                expressions_input(),
+                *light_inputs(),
+                host.Latent.Input(
+                    "source_latent",
+                    optional=True,
+                    tooltip="Faces of the same generator to take from: as many as latents, or 1 on either side.",
+                ),
+                host.FaceParams.Input(
+                    "source_params",
+                    optional=True,
+                    tooltip="Or faces as parameters of the rig's face model: of Read Face Params, edited, or of a "
+                    "photograph by Fit 3DMM or Regress Face Params. Pictures of any size; the face should stand "
+                    "in the middle.",
+                ),
+                host.FaceModel.Input(
+                    "face_model",
+                    optional=True,
+                    tooltip="The rig's face model; only needed for smile … pucker and expressions, whose names it "
+                    "knows.",
+                ),
+            ],
+            outputs=[
+                host.Latent.Output(display_name="latent", tooltip="The changed latents, of the same generator."),
+                host.FaceParams.Output(
+                    display_name="face_params",
+                    tooltip="The faces that were asked for, on the generator's pictures; Render Face shows them.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        rig: Rig,
+        latent: Latent,
+        strength: float,
+        pose: str,
+        mood: str,
+        expressions: str,
+        light: str,
+        light_azimuth: float,
+        light_elevation: float,
+        light_strength: float,
+        light_ambient: float,
+        source_latent: Latent | None = None,
+        source_params: FaceParams | None = None,
+        face_model: FaceModel | None = None,
+        **widgets: float | bool,
+    ) -> io.NodeOutput:
+        _at_least_one(latent)
+        if source_latent is not None and source_params is not None:
+            raise UserError("Two sources are connected, a latent and face parameters. Connect only one of them.")
+        lamp = Lamp(light_azimuth, light_elevation, light_strength, light_ambient, added=light == ADD)
+        sliders = Sliders(
+            **{axis: _asked(widgets[axis], pose == REPLACE) for axis in AXES},
+            posed=pose == REPLACE,
+            moods={name: widgets[name] for name in face_edit.MOODS if widgets[name]},
+            changes=face_edit.assignments(expressions),
+            from_rest=mood == REPLACE,
+            lamp=None if light == KEEP else lamp,
+        )
+        taken = [component for component in COMPONENTS if widgets[f"take_{component}"]]
+        with host.memory(*rig.modules):
+            source = source_params if source_latent is None else read_params(rig, source_latent)
+            own = read_params(rig, latent)
+            wanted, asked = wished(rig, own, sliders, source, taken, face_model)
+            changed = edit(rig, latent, wanted, asked, strength)
+            shown = rig.unframed(wanted).to("cpu")
+        return io.NodeOutput(_kept(changed), shown)
+
+
+class RigSheet(io.ComfyNode):
+    """All that a rig can do with a face."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PortraitRigRigSheet",
+            display_name="Rig Sheet",
+            category="Portrait Rig/rig",
+            description="Draws one face in a grid of poses and expressions or of lights, to see at a glance what a rig "
+            "changes and what it keeps.",
+            inputs=[
+                host.StyleGan.Input("stylegan", tooltip="The generator of rig and latent; it draws every cell."),
+                host.RigNet.Input("rig", tooltip="From Load Rig; of the same generator."),
+                host.Latent.Input("latent", tooltip="B latents, each gets its own sheet."),
+                io.Combo.Input(
+                    "grid",
+                    options=[POSES, LIGHTS],
+                    default=POSES,
+                    tooltip=f"{POSES}: heads turn from left to right, the mood grows from top to bottom. {LIGHTS}: it "
+                    "comes from left to right and from above to below.",
+                ),
+                io.Int.Input("columns", default=5, min=1, max=MOST_CELLS, tooltip="Pictures side by side."),
+                io.Int.Input("rows", default=3, min=1, max=MOST_CELLS, tooltip="Pictures above each other."),
+                io.Float.Input(
+                    "yaw",
+                    default=25.0,
+                    min=0.0,
+                    max=LIMIT_DEGREES,
+                    step=1.0,
+                    tooltip="Degrees, absolute: the head turns from −yaw to yaw; its own pitch and roll stay.",
+                ),
+                io.Combo.Input(
+                    "mood", options=list(face_edit.MOODS), default=next(iter(face_edit.MOODS)),
+                    tooltip="What changes from row to row, added to the face's own expression.",
+                ),
+                io.Float.Input(
+                    "mood_first", default=0.0, min=-1.0, max=1.0, step=0.05, tooltip="Added in the top row, −1…1."
+                ),
+                io.Float.Input(
+                    "mood_last", default=1.0, min=-1.0, max=1.0, step=0.05, tooltip="Added in the bottom row, −1…1."
+                ),
+                io.Float.Input(
+                    "light_azimuth",
+                    default=60.0,
+                    min=0.0,
+                    max=180.0,
+                    step=1.0,
+                    tooltip="Degrees: the light goes from so far on the picture's left to so far on its right.",
+                ),
+                io.Float.Input(
+                    "light_elevation",
+                    default=30.0,
+                    min=0.0,
+                    max=90.0,
+                    step=1.0,
+                    tooltip="Degrees: the light comes from so far above in the top row, from so far below in the last.",
+                ),
+                *lamp_inputs(),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="Of all changes: 1 goes all the way to what is asked for, more exaggerates.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=128,
+                    min=16,
+                    max=1024,
+                    tooltip="Of every cell in pixels, whatever the generator's size.",
+                ),
+                host.FaceModel.Input(
+                    "face_model",
+                    optional=True,
+                    tooltip=f"The rig's face model, which knows the moods; {POSES} needs it, {LIGHTS} does not.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="B sheets, a caption above each row."),
+                host.Latent.Output(
+                    display_name="latent", tooltip="The latents of all cells, row by row, for Generate Image."
+                ),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        stylegan: Generator,
+        rig: Rig,
+        latent: Latent,
+        grid: str,
+        columns: int,
+        rows: int,
+        yaw: float,
+        mood: str,
+        mood_first: float,
+        mood_last: float,
+        light_azimuth: float,
+        light_elevation: float,
+        light_strength: float,
+        light_ambient: float,
+        strength: float,
+        height: int,
+        face_model: FaceModel | None = None,
+    ) -> io.NodeOutput:
+        latent.codes_for(stylegan.id)
+        if grid == POSES:
+            wishes = rig_sheet.pose_rows(columns, rows, yaw, mood, mood_first, mood_last)
+        else:
+            lamp = (light_azimuth, light_elevation, light_strength, light_ambient)
+            wishes = rig_sheet.light_rows(columns, rows, *lamp)
+        with host.memory(stylegan.network, *rig.modules):
+            changed = rig_sheet.edited(rig, latent, wishes, face_model, strength)
+            with host.working(len(changed)) as watch:
+                pictures = generate(stylegan, changed, watch=watch)
+        people = pictures.expand(-1, 3, -1, -1).unflatten(0, (len(latent), rows, columns))
+        captions = [row.caption for row in wishes]
+        sheets = [sheet(list(zip(captions, person, strict=True)), height) for person in people]
+        return io.NodeOutput(host.picture_out(torch.stack(sheets)), _kept(changed))
+
+
+def _at_least_one(latent: Latent) -> None:
+    if not len(latent):
+        raise UserError("There is no latent. Connect at least one.")
+
+
+def _asked(angle: float, absolute: bool) -> float | None:
+    """What a slider asks for; one that adds nothing asks for nothing."""
+    return angle if absolute or angle else None
+
+
+def _kept(latent: Latent) -> Latent:
+    """On the CPU, where values wait between nodes."""
+    return Latent(latent.w.cpu(), latent.generator)
+
+
+def _told(params: FaceParams) -> list[str]:
+    """A line for each of the first faces: where the head turns, and where most light comes from."""
+    directions, strengths = dominant_light(params.light[:TOLD])
+    lines = []
+    for number, (angles, (x, y, z), strength) in enumerate(
+        zip(params.angles[:TOLD].tolist(), directions.tolist(), strengths.tolist(), strict=True), start=1
+    ):
+        pitch, yaw, roll = map(math.degrees, angles)
+        azimuth, elevation = math.degrees(math.atan2(x, z)), math.degrees(math.asin(max(-1.0, min(1.0, y))))
+        lines.append(
+            f"{number}: yaw {yaw:.0f}°, pitch {pitch:.0f}°, roll {roll:.0f}°; light of strength {strength:.2f} from "
+            f"azimuth {azimuth:.0f}°, elevation {elevation:.0f}°"
+        )
+    return lines
+
+
+NODES = [LoadRig, ReadFaceParams, RigNetEdit, RigSheet]
