@@ -13,7 +13,9 @@ from . import (
     latents,
     load,
     regress,
+    rig,
     save,
+    sheet,
     stylegan,
     texture,
     texture_train,
@@ -34,10 +36,12 @@ NODES: list[type[io.ComfyNode]] = [
     *stylegan.NODES,
     *latents.NODES,
     *invert.NODES,
+    *rig.NODES,
     *train.NODES,
     *texture.NODES,
     *texture_train.NODES,
     *toon.NODES,
+    *sheet.NODES,
 ]
 """Every node of the pack, in the order of the menus."""
 

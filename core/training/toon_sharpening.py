@@ -6,7 +6,8 @@ translation with conditional adversarial networks", section 3.2) and, at the coa
 scene (Miyato & Koyama 2018, "cGANs with projection discriminator"). Losses: non-saturating, with a lazy R1 penalty, as
 in StyleGAN2. Half as many pictures again are drawn from codes of no scene and judged without one, so that those are
 people too: codes between a scene and the mean, as truncation gives them, and codes that change from one scene to
-another between two layers (Karras et al. 2019, "A style-based generator architecture", section 3.1).
+another between two layers (Karras et al. 2019, "A style-based generator architecture", section 3.1). Only the
+synthesis learns: scenes keep their codes, so a mapping network learnt for them stays right.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ class ToonSharpening:
         """start: the product of a regression, or of a run like this. UserError where the corpus does not fit it."""
         self.settings = settings
         self.notes: list[str] = []
-        self.network = load_scene_generator(start).train().requires_grad_(True)
-        self.network.centre.requires_grad_(False)
+        self.network = load_scene_generator(start).train()
+        self.network.synthesis.requires_grad_(True)
         lesson = SupervisedSettings(batch=settings.batch, precision=settings.precision, seed=settings.seed)
         self.lesson = SceneLesson(self.network.options, corpus, lesson)
         levels = max(int(math.log2(self.network.options.resolution)) - 3, 2)
@@ -115,7 +116,7 @@ class ToonSharpening:
             self.judge = Judge(self.network.options.scenes, settings.width, levels)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         judge_rate, betas = lazy_adam(settings.judge_rate, BETAS, R1_INTERVAL)
-        self._adam = torch.optim.Adam(_learning(self.network), lr=settings.rate, betas=BETAS)
+        self._adam = torch.optim.Adam(self.network.synthesis.parameters(), lr=settings.rate, betas=BETAS)
         self._judge_adam = torch.optim.Adam(self.judge.parameters(), lr=judge_rate, betas=betas)
         self._judge_rate = judge_rate
 
@@ -209,10 +210,6 @@ class ToonSharpening:
         share = 1 - 0.5 ** (1 / self.settings.half_life)
         for kept, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
             kept.lerp_(new, share)
-
-
-def _learning(network: SceneGenerator) -> list[nn.Parameter]:
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def _descend(adam: torch.optim.Adam, network: nn.Module, loss: Tensor) -> bool:

@@ -100,11 +100,11 @@ def _doubled(corpus):
 
 def test_sharpening_moves_generator_judge_and_centre(corpus, scenes):
     trainer = sharpened(corpus, scenes)
-    before = [p.clone() for p in (*trainer.network.parameters(), *trainer.judge.parameters())]
+    learning = [*trainer.network.synthesis.parameters(), *trainer.judge.parameters()]
+    before, codes = [p.clone() for p in learning], trainer.network.fc0.weight.clone()
     told = [trainer.advance(step) for step in range(3)]
-    after = [*trainer.network.parameters(), *trainer.judge.parameters()]
-    moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
-    assert all(moved) and trainer.network.centre.abs().sum() > 0
+    moved = [not torch.equal(a, b) for a, b in zip(before, learning, strict=True)]
+    assert all(moved) and torch.equal(trainer.network.fc0.weight, codes) and trainer.network.centre.abs().sum() > 0
     assert {"pixels", "pyramid", "verdict", "judge", "r1"} <= told[0].losses.keys()
     assert all(step.whole for step in told)
 
