@@ -175,7 +175,9 @@ class FaceCoding(nn.Module):
         return FaceParams(layout=self.layout, camera=self.camera(len(rows)), **fields)
 
     def _row(self, values: Tensor) -> Tensor:
-        return torch.where(self.scale > 0, (values - self.mean) / self.scale, 0)
+        varies = self.scale > 0
+        scale = torch.where(varies, self.scale, 1)  # through a division by 0 every gradient would become NaN
+        return torch.where(varies, (values - self.mean) / scale, 0)
 
     def _values(self, rows: Tensor) -> Tensor:
         if rows.shape[-1] != len(self):

@@ -170,3 +170,11 @@ def test_gradients_pass(head):
         return params.identity, params.joints, params.light, params.translation
 
     assert torch.autograd.gradcheck(out, rows)
+
+
+def test_what_never_varies_takes_no_gradient_and_spoils_none(head):
+    params = faces(head)
+    coding = FaceCoding.measured(dataclasses.replace(params, light=params.light[:1].expand(20, -1, -1)), head, ALL)
+    rows = torch.zeros(1, len(coding), requires_grad=True)
+    coding.within(rows).square().add(rows).sum().backward()
+    assert rows.grad.isfinite().all() and (coding.scale == 0).sum() >= 27
