@@ -267,7 +267,7 @@ class RigSheet(io.ComfyNode):
                     options=[POSES, LIGHTS],
                     default=POSES,
                     tooltip=f"{POSES}: heads turn from left to right, the mood grows from top to bottom. {LIGHTS}: it "
-                    "comes from left to right and from above to below.",
+                    "goes from left to right and from the first elevation to the last.",
                 ),
                 io.Int.Input("columns", default=5, min=1, max=MOST_CELLS, tooltip="Pictures side by side."),
                 io.Int.Input("rows", default=3, min=1, max=MOST_CELLS, tooltip="Pictures above each other."),
@@ -298,12 +298,12 @@ class RigSheet(io.ComfyNode):
                     tooltip="Degrees: the light goes from so far on the picture's left to so far on its right.",
                 ),
                 io.Float.Input(
-                    "light_elevation",
-                    default=30.0,
-                    min=0.0,
-                    max=90.0,
-                    step=1.0,
-                    tooltip="Degrees: the light comes from so far above in the top row, from so far below in the last.",
+                    "elevation_first", default=50.0, min=-90.0, max=90.0, step=1.0,
+                    tooltip="Degrees: from so far above the light comes in the top row.",
+                ),
+                io.Float.Input(
+                    "elevation_last", default=10.0, min=-90.0, max=90.0, step=1.0,
+                    tooltip="Degrees: from so far above it comes in the bottom row; negative is from below.",
                 ),
                 *lamp_inputs(),
                 io.Float.Input(
@@ -349,7 +349,8 @@ class RigSheet(io.ComfyNode):
         mood_first: float,
         mood_last: float,
         light_azimuth: float,
-        light_elevation: float,
+        elevation_first: float,
+        elevation_last: float,
         light_strength: float,
         light_ambient: float,
         strength: float,
@@ -360,8 +361,8 @@ class RigSheet(io.ComfyNode):
         if grid == POSES:
             wishes = rig_sheet.pose_rows(columns, rows, yaw, mood, mood_first, mood_last)
         else:
-            lamp = (light_azimuth, light_elevation, light_strength, light_ambient)
-            wishes = rig_sheet.light_rows(columns, rows, *lamp)
+            elevations = (elevation_first, elevation_last)
+            wishes = rig_sheet.light_rows(columns, rows, light_azimuth, elevations, light_strength, light_ambient)
         with host.memory(stylegan.network, *rig.modules):
             changed = rig_sheet.edited(rig, latent, wishes, face_model, strength)
             with host.working(len(changed)) as watch:

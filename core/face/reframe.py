@@ -76,6 +76,9 @@ def seen_by(params: FaceParams, camera: Camera) -> FaceParams:
     params = params.map(lambda value: value.expand(frames, *value.shape[1:]))
     old, depth = params.camera, -params.translation[:, 2:]
     focal, principal = camera.focal.to(depth)[:, None], camera.principal.to(depth)
+    same = bool((focal[:, 0] == old.focal).all()) and bool((principal == old.principal).all())
+    if same and camera.perspective == old.perspective:
+        return params
     before = params.translation / depth
     flip = depth.new_tensor([1.0, -1.0])
     pixel = old.principal + old.focal[:, None] * before[:, :2] * flip

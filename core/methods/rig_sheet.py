@@ -40,18 +40,20 @@ def pose_rows(columns: int, rows: int, yaw: float, mood: str, weakest: float, st
     ]
 
 
-def light_rows(columns: int, rows: int, azimuth: float, elevation: float, strength: float, ambient: float) -> list[Row]:
-    """Light from above in the first row and from below in the last, from the left to the right in each.
+def light_rows(
+    columns: int, rows: int, azimuth: float, elevations: tuple[float, float], strength: float, ambient: float
+) -> list[Row]:
+    """In each row light from the left, −azimuth, to the right, azimuth; from row to row from first to last elevation.
 
-    azimuth, elevation: how far, degrees; with the strengths as in `core.face.edit.lit`. No other light is left.
+    Degrees and strengths as in `core.face.edit.lit`; no other light is left.
     """
     across = evenly(-azimuth, azimuth, columns)
     return [
         Row(
-            f"light {height:+.0f}° up, {_span(across)} across",
+            f"light from {height:.0f}° above, {_span(across)} across",
             tuple(Sliders(lamp=Lamp(angle, height, strength, ambient)) for angle in across),
         )
-        for height in evenly(elevation, -elevation, rows)
+        for height in evenly(*elevations, rows)
     ]
 
 
@@ -82,6 +84,6 @@ def evenly(first: float, last: float, count: int) -> list[float]:
 
 
 def _span(values: Iterable[float]) -> str:
-    """'−25° … 25°', or the one angle."""
-    ends = [f"{value:.0f}°".replace("-", "−") for value in values]
+    """'-25° … 25°', or the one angle."""
+    ends = [f"{value:.0f}°" for value in values]
     return ends[0] if len(ends) == 1 else f"{ends[0]} … {ends[-1]}"
