@@ -1,0 +1,73 @@
+"""A rig whose every answer is known: DFR is linear, and each RigNet brings its component exactly where it shall be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from portrait_rig.core.face.camera import default_camera
+from portrait_rig.core.face.coding import FaceCoding
+from portrait_rig.core.face.model import FaceModel
+from portrait_rig.core.methods.rig import Rig
+from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, columns, inputs_of
+from portrait_rig.core.types import FaceParams, GeneratorId, Latent
+
+GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
+SIZE = (64, 64)
+NUM_WS, W_DIM = 4, 48
+LIFT = 64.0
+"""Added before every ELU and taken off behind it: above 0 it is a straight line."""
+
+
+def faces(model: FaceModel, frames: int = 16, seed: int = 0) -> FaceParams:
+    """Faces that vary a little round the neutral one, well inside the model's limits."""
+    random = torch.Generator().manual_seed(seed)
+    params = model.neutral(default_camera(SIZE, frames=frames), frames)
+
+    def varied(value: torch.Tensor, spread: float) -> torch.Tensor:
+        return value + spread * torch.randn(value.shape, generator=random)
+
+    gaze = varied(params.joints[:, :1, :2], 0.1).expand(-1, len(model.joints), -1)
+    return replace(
+        params,
+        identity=varied(params.identity, 0.3),
+        expression=varied(params.expression, 0.05).add(0.4).clamp(0, 1),
+        albedo=varied(params.albedo, 0.3).abs(),
+        joints=torch.nn.functional.pad(gaze, (0, 1)),
+        angles=varied(params.angles, 0.1),
+        light=varied(params.light, 0.05),
+        translation=varied(params.translation, 0.05),
+    )
+
+
+def exact_rig(model: FaceModel, generator: GeneratorId | None = None, size: tuple[int, int] = SIZE) -> Rig:
+    """Rows are linear in the codes, through orthogonal directions, and a RigNet adds exactly the difference that is asked for."""
+    coding = FaceCoding.measured(faces(model), model, GROUPS)
+    width, random = len(coding), torch.Generator().manual_seed(1)
+    orthogonal = torch.linalg.qr(torch.randn(NUM_WS * W_DIM, width, generator=random))[0]
+    dfr = Dfr(NUM_WS, W_DIM, width, width)
+    with torch.no_grad():
+        for layer, weight, bias in (
+            (dfr.layers[0], orthogonal.T, LIFT),
+            (dfr.layers[2], torch.eye(width), 0.0),
+            (dfr.layers[4], torch.eye(width), -LIFT),
+        ):
+            layer.weight.copy_(weight)
+            layer.bias.fill_(bias)
+    rignets = {}
+    for component in COMPONENTS:
+        places = columns(coding.groups, component)
+        network = RigNet(NUM_WS, W_DIM, inputs_of(DIFFERENCE, coding.groups, component))
+        with torch.no_grad():
+            for i, decoder in enumerate(network.decoders.values()):
+                decoder.weight[:, network.hidden :] = orthogonal[i * W_DIM : (i + 1) * W_DIM, places]
+        rignets[component] = network
+    for network in (dfr, *rignets.values()):
+        network.eval().requires_grad_(False)
+    return Rig("exact", generator or GeneratorId("toy", "f1"), size, coding, dfr, rignets)
+
+
+def showing(rig: Rig, params: FaceParams) -> Latent:
+    """Latents of the exact rig's generator that show these faces."""
+    orthogonal = rig.dfr.layers[0].weight.T
+    return Latent((rig.rows_of(params) @ orthogonal.T).unflatten(1, (NUM_WS, W_DIM)), rig.generator)
