@@ -41,7 +41,7 @@ def faces(model: FaceModel, frames: int = 16, seed: int = 0) -> FaceParams:
 
 
 def exact_rig(model: FaceModel, generator: GeneratorId | None = None, size: tuple[int, int] = SIZE) -> Rig:
-    """Rows are linear in the codes, through orthogonal directions, and a RigNet adds exactly the difference that is asked for."""
+    """Rows are linear in the codes, along orthogonal directions, and a RigNet adds exactly what is missing."""
     coding = FaceCoding.measured(faces(model), model, GROUPS)
     width, random = len(coding), torch.Generator().manual_seed(1)
     orthogonal = torch.linalg.qr(torch.randn(NUM_WS * W_DIM, width, generator=random))[0]

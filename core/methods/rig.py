@@ -182,8 +182,8 @@ def load_rig(path: str | Path = DEFAULT) -> Rig:
     try:
         with torch.inference_mode(False), torch.no_grad():
             return _unpacked(checkpoint)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+    except (UserError, LookupError, TypeError, ValueError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise UserError(f"'{name}' looks like a rig, but is damaged: {reason}. Get it again, or train anew.") from error
 
 
@@ -223,6 +223,9 @@ def _unpacked(checkpoint: Checkpoint) -> Rig:
             raise ValueError(f"{name} holds values that are no numbers (NaN or infinite)")
     coding = FaceCoding.from_metadata(metadata, {name: tensors[CODING + name] for name in TENSORS})
     num_ws, modes = int(metadata["num_ws"]), json.loads(metadata["modes"])
+    if not isinstance(modes, dict):
+        raise ValueError("its modes are no table")
+    dfr = dfr_from_tensors(_part(tensors, DFR), num_ws)
     rignets = {
         component: rignet_from_tensors(_part(tensors, f"{RIGNETS}{component}."), num_ws, modes[component])
         for component in in_order(modes)
@@ -232,7 +235,7 @@ def _unpacked(checkpoint: Checkpoint) -> Rig:
         GeneratorId(metadata["generator"], metadata["fingerprint"]),
         (int(metadata["height"]), int(metadata["width"])),
         coding,
-        dfr_from_tensors(_part(tensors, DFR), num_ws),
+        dfr,
         rignets,
     )
 
