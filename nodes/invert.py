@@ -23,6 +23,31 @@ MOST_STEPS = 10_000
 MOST_WEIGHT = 100.0
 
 
+def lpips_inputs() -> list[io.Input]:
+    """The choice of a backbone and whether it may be fetched."""
+    return [
+        io.Combo.Input(
+            "lpips",
+            options=[OFF, *BACKBONES],
+            default=OFF,
+            tooltip="Learned perceptual distance, by its backbone; needs `pip install lpips torchvision`. vgg is "
+            f"usual. Downloads once, into torch's cache: {SIZES}.",
+        ),
+        io.Boolean.Input(
+            "allow_download",
+            default=False,
+            tooltip="Off: an LPIPS backbone that is missing is refused, naming file and folder. On: it is downloaded "
+            "from torchvision's server.",
+        ),
+    ]
+
+
+def lpips_of(backbone: str, allow_download: bool) -> Lpips | None:
+    """The distance for a choice of `lpips_inputs`; None where it is off."""
+    with host.loading():
+        return None if backbone == OFF else Lpips(backbone, allow_download)
+
+
 class InvertImage(io.ComfyNode):
     """Latents of given pictures, and a generator tuned to draw them."""
 
@@ -77,19 +102,7 @@ class InvertImage(io.ComfyNode):
                     tooltip="How many random latents 'best of random' compares with each picture.",
                     extra_dict=host.ADVANCED,
                 ),
-                io.Combo.Input(
-                    "lpips",
-                    options=[OFF, *BACKBONES],
-                    default=OFF,
-                    tooltip="Learned perceptual distance, by its backbone; needs `pip install lpips torchvision`. vgg "
-                    f"is usual. Downloads once, into torch's cache: {SIZES}.",
-                ),
-                io.Boolean.Input(
-                    "allow_download",
-                    default=False,
-                    tooltip="Off: an LPIPS backbone that is missing is refused, naming file and folder. On: it is "
-                    "downloaded from torchvision's server.",
-                ),
+                *lpips_inputs(),
                 _weight("lpips_weight", InvertSettings.perceptual, "Of LPIPS, where it is on."),
                 _weight(
                     "pyramid_weight",
@@ -192,8 +205,7 @@ class InvertImage(io.ComfyNode):
         pictures, allowed = host.picture_in(image), None
         if mask is not None:
             allowed = host.mask_in(mask, tuple(pictures.shape[-2:]))
-        with host.loading():
-            distance = None if lpips == OFF else Lpips(lpips, allow_download)
+        distance = lpips_of(lpips, allow_download)
         home, total = stylegan.device, invert_steps(settings) + tune_steps
         modules = [stylegan.network] if distance is None else [stylegan.network, distance]
         with host.memory(*modules) as device, host.optimising(total) as watch:
