@@ -53,6 +53,8 @@ class Rig:
     rignets: Mapping[str, RigNet]
 
     def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise ValueError(f"its pictures of {self.size[1]} × {self.size[0]} pixels cannot be")
         if self.dfr.outputs != len(self.coding):
             raise ValueError(f"DFR gives {self.dfr.outputs} numbers where the parameters are {len(self.coding)}")
         for component, network in self.rignets.items():

@@ -280,3 +280,11 @@ def test_edits_leave_their_input_alone():
     for name in ("identity", "expression", "joints", "angles", "light"):
         assert not getattr(params, name).any()
     assert math.isclose(params.translation[0, 2].item(), -9.0)
+
+
+def test_angles_are_set_and_those_not_asked_for_stay():
+    params = edit.turned(neutral(2), pitch=10, yaw=20, roll=30)
+    posed = edit.posed(params, yaw=-5.0, roll=0.0)
+    torch.testing.assert_close(torch.rad2deg(posed.angles), torch.tensor([[10.0, -5.0, 0.0]] * 2))
+    torch.testing.assert_close(torch.rad2deg(params.angles), torch.tensor([[10.0, 20.0, 30.0]] * 2))
+    assert torch.equal(edit.posed(params).angles, params.angles)

@@ -259,6 +259,7 @@ def write(rig, path, change=lambda tensors, metadata: None):
         (lambda t, m: m.update(num_ws="five"), "damaged: .*'five'"),
         (lambda t, m: m.update(num_ws="0"), "do not come from 0 codes"),
         (lambda t, m: m.update(groups="[]"), "its groups are none"),
+        (lambda t, m: m.update(height="0"), "pictures of 64 × 0 pixels cannot be"),
         (lambda t, m: m.pop("fingerprint"), "there is no 'fingerprint'"),
         (lambda t, m: t.pop("dfr.layers.0.weight"), r"there is no 'layers\.0\.weight'"),
         (lambda t, m: t.pop("dfr.layers.2.bias"), r"missing: layers\.2\.bias"),
