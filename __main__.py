@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_run(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("run", help="run a workflow saved by ComfyUI (UI or API format)")
-    parser.add_argument("workflow", type=Path, help="the .json file")
+    parser = commands.add_parser("run", help="run workflows saved by ComfyUI (UI or API format)")
+    parser.add_argument(
+        "workflows", nargs="+", type=Path, metavar="WORKFLOW", help="the .json file; several run one after another"
+    )
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="NODE.INPUT=VALUE",
         help="change a value; NODE is an id, or a title or type that only one node has",
@@ -41,9 +43,9 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .headless.run import run
+    from .headless.run import run_all
 
-    return run(options.workflow, options.settings, options.output, options.input)
+    return run_all(options.workflows, options.settings, options.output, options.input)
 
 
 def _add_nodes(commands: argparse._SubParsersAction) -> None:

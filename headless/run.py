@@ -1,4 +1,4 @@
-"""The command `run`: one workflow from file to files, with everything a person should hear about it."""
+"""The command `run`: workflows from file to files, with everything a person should hear about it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,27 @@ DONE, FAILED, STOPPED = 0, 1, 130
 EXAMPLES = folders.PACK / "examples"
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
 """Options that mark a combo as the name of an input file."""
+
+
+def run_all(
+    workflows: Sequence[Path],
+    settings: Sequence[str] = (),
+    outputs: Path = Path("output"),
+    inputs: Path = Path("input"),
+) -> int:
+    """Runs workflow files one after another, as `run` does, until one does not end well; the last one's exit status.
+
+    settings: for one workflow only, since nodes are numbered anew in each.
+    """
+    if settings and len(workflows) > 1:
+        print("--set changes the nodes of one workflow; run the others by commands of their own.", file=sys.stderr)
+        return FAILED
+    status = DONE
+    for workflow in workflows:
+        status = run(workflow, settings, outputs, inputs)
+        if status != DONE:
+            break
+    return status
 
 
 def run(

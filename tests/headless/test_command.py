@@ -56,6 +56,28 @@ def test_pictures_are_looked_for_beside_the_workflow_then_in_the_input_folder(fo
             assert image.getpixel((0, 0)) == colour
 
 
+def test_several_workflows_run_in_turn_until_one_fails(folder, capsys):
+    Image.new("RGB", (6, 4), "red").save(folder / "red.png")
+    files = []
+    for name in ("one", "two", "three"):
+        load = ("LoadImage", {"image": "none.png" if name == "two" else "red.png"})
+        graph = {"1": load, "2": ("SaveImage", {"images": ["1", 0], "filename_prefix": name})}
+        files.append(str(save(folder, graph, f"{name}.json")))
+    assert main(["run", files[0], files[2]]) == DONE
+    assert sorted(path.name for path in (folder / "output").glob("*.png")) == ["one_00001_.png", "three_00001_.png"]
+    capsys.readouterr()
+    assert main(["run", *files]) == FAILED
+    told = capsys.readouterr()
+    assert "one_00002_.png" in told.out and "no file 'none.png'" in told.err and "three_00002_" not in told.out
+
+
+def test_settings_belong_to_one_workflow(folder, capsys):
+    assert main(["run", "a.json", "b.json", "--set", "2.x=1"]) == FAILED
+    assert capsys.readouterr().err == (
+        "--set changes the nodes of one workflow; run the others by commands of their own.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("nodes", "sentence"),
     [
