@@ -33,6 +33,7 @@ FILE_CHOICES = {
     ("PortraitRigLoadFaceModel", "file"),
     ("PortraitRigLoadFaceRegressor", "file"),
     ("PortraitRigLoadIdentityNetwork", "file"),
+    ("PortraitRigLoadRig", "file"),
     ("PortraitRigLoadStyleGan", "file"),
     ("PortraitRigLoadTextureGan", "file"),
 }

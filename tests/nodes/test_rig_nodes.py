@@ -1,0 +1,290 @@
+"""The nodes of a rig as ComfyUI calls them: keywords, defaults, inside inference mode."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import toy_rig
+from portrait_rig.core.checkpoints import save_safetensors
+from portrait_rig.core.errors import UserError
+from portrait_rig.core.face.models import load_face_model
+from portrait_rig.core.methods.rig import edit, read_params, save_rig
+from portrait_rig.core.networks.generator import Generator
+from portrait_rig.core.networks.layers import MappingOptions
+from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, inputs_of
+from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
+from portrait_rig.core.types import GeneratorId, Latent
+from portrait_rig.nodes import face_params, folders, rig
+
+SIZE = (8, 8)
+MOST_MILLISECONDS = 5.0
+"""For an edit of one latent of 18 × 512 codes; 2.4 measured on one core of a busy machine."""
+
+
+def call(node, **inputs):
+    """The node's outputs for some inputs, the others at their defaults."""
+    defaults = {i.id: i.options["default"] for i in node.GET_SCHEMA().inputs if "default" in i.options}
+    with torch.inference_mode():
+        return node.EXECUTE_NORMALIZED(**{**defaults, **inputs}).args
+
+
+def refuses(words, node, **inputs):
+    with pytest.raises(UserError, match=words) as caught:
+        call(node, **inputs)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A model folder of this test alone."""
+    from portrait_rig.nodes.standin import folder_paths
+
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
+    folders.register_model_folder()
+    (tmp_path / "portrait_rig").mkdir()
+    return tmp_path / "portrait_rig"
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_face_model()
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    options = StyleGan2Options({4: 4, 8: 4}, MappingOptions(z_dim=8, w_dim=toy_rig.W_DIM, num_layers=2))
+    return Generator.of(StyleGan2(options).eval().requires_grad_(False), "tiny")
+
+
+@pytest.fixture(scope="module")
+def exact(head, generator):
+    return toy_rig.exact_rig(head, generator.id, SIZE)
+
+
+@pytest.fixture(scope="module")
+def people(head):
+    return toy_rig.faces(head, 16)[:3]
+
+
+@pytest.fixture(scope="module")
+def others(head):
+    return toy_rig.faces(head, 16)[7:10]
+
+
+@pytest.fixture
+def latent(exact, people):
+    return toy_rig.showing(exact, people)
+
+
+def shown(exact, latent):
+    """What the latents show, through the rig's camera."""
+    return exact.framed(read_params(exact, latent))
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+# Load Rig ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_loads_and_says_what_it_is(exact, folder, latent):
+    save_rig(folder / "mine.safetensors", exact)
+    found, about = call(rig.LoadRig, file="mine.safetensors")
+    assert "mine: for 'tiny' (8×8" in about and "RigNet for light" in about
+    assert not any(t.is_inference() for module in found.modules for t in (*module.parameters(), *module.buffers()))
+    assert torch.equal(call(rig.ReadFaceParams, rig=found, latent=latent)[0].angles,
+                       call(rig.ReadFaceParams, rig=exact, latent=latent)[0].angles)  # fmt: skip
+
+
+def test_the_folder_is_offered_and_a_replaced_file_is_loaded_anew(exact, folder):
+    save_rig(folder / "mine.safetensors", exact)
+    (combo,) = rig.LoadRig.GET_SCHEMA().inputs
+    assert combo.options["options"] == ["toon_rig.safetensors", "mine.safetensors"]
+    before = rig.LoadRig.fingerprint_inputs(file="mine.safetensors")
+    assert before == rig.LoadRig.fingerprint_inputs(file="mine.safetensors")
+    (folder / "mine.safetensors").write_bytes(b"other")
+    assert before != rig.LoadRig.fingerprint_inputs(file="mine.safetensors")
+
+
+def test_missing_truncated_and_foreign_files(exact, folder):
+    refuses(r"'nobody\.safetensors' is missing\. Put it into", rig.LoadRig, file="nobody.safetensors")
+    save_safetensors(folder / "lora.safetensors", {"lora.weight": torch.zeros(3)})
+    refuses(r"'lora\.safetensors' holds no rig", rig.LoadRig, file="lora.safetensors")
+    save_rig(folder / "half.safetensors", exact)
+    (folder / "half.safetensors").write_bytes((folder / "half.safetensors").read_bytes()[:5000])
+    refuses(r"'half\.safetensors'", rig.LoadRig, file="half.safetensors")
+
+
+# Read Face Params ----------------------------------------------------------------------------------------------------
+
+
+def test_a_latent_is_read_on_the_generators_pictures(exact, latent, people):
+    params, about = call(rig.ReadFaceParams, rig=exact, latent=latent)
+    assert params.camera.size == SIZE and len(params) == 3
+    close(params.angles, people.angles)
+    yaw = math.degrees(people.angles[0, 1])
+    lines = about.splitlines()
+    assert lines[0] == "toon-head: 3 faces" and lines[1].startswith(f"1: yaw {yaw:.0f}°, pitch") and len(lines) == 4
+
+
+def test_of_many_faces_only_the_first_are_told(exact, latent):
+    many = replace(latent, w=latent.w.repeat(10, 1, 1))
+    assert len(call(rig.ReadFaceParams, rig=exact, latent=many)[1].splitlines()) == 1 + rig.TOLD
+
+
+def test_what_was_read_is_edited_by_the_nodes_of_faces_and_brought_back(exact, latent, head, people):
+    params, _ = call(rig.ReadFaceParams, rig=exact, latent=latent)
+    (turned,) = call(face_params.EditFaceParams, face_params=params, face_model=head, yaw=15.0)
+    changed, _ = call(rig.RigNetEdit, rig=exact, latent=latent, source_params=turned)
+    close(shown(exact, changed).angles, people.angles + torch.tensor([0.0, math.radians(15), 0.0]))
+
+
+# RigNet Edit ---------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_asked_is_nothing_changed(exact, latent):
+    changed, asked = call(rig.RigNetEdit, rig=exact, latent=latent)
+    assert torch.equal(changed.w, latent.w) and changed.generator == latent.generator
+    assert torch.equal(asked.angles, call(rig.ReadFaceParams, rig=exact, latent=latent)[0].angles)
+
+
+def test_sliders(exact, latent, head, people):
+    changed, asked = call(
+        rig.RigNetEdit, rig=exact, latent=latent, face_model=head,
+        pose="replace", yaw=20.0, jaw_open=0.2, expressions="tongueOut=0", light="replace", light_azimuth=30.0,
+    )  # fmt: skip
+    found = shown(exact, changed)
+    close(torch.rad2deg(found.angles) / 20, torch.tensor([[0.0, 1.0, 0.0]] * 3))
+    place = head.expression.names.index("jawOpen")
+    close(found.expression[:, place], people.expression[:, place] + 0.2)
+    close(found.light, exact.framed(asked).light)
+    close(found.identity, people.identity)
+    assert asked.camera.size == SIZE and asked.angles.device.type == "cpu"
+
+
+def test_another_latent_gives_its_pose_and_expression_but_not_its_light(exact, latent, people, others):
+    changed, _ = call(rig.RigNetEdit, rig=exact, latent=latent, source_latent=toy_rig.showing(exact, others))
+    found = shown(exact, changed)
+    close(found.angles, others.angles)
+    close(found.expression, others.expression)
+    close(found.light, people.light)
+    lit, _ = call(
+        rig.RigNetEdit, rig=exact, latent=latent, source_latent=toy_rig.showing(exact, others),
+        take_pose=False, take_expression=False, take_light=True,
+    )  # fmt: skip
+    found = shown(exact, lit)
+    close(found.light, others.light)
+    close(found.angles, people.angles)
+
+
+def test_one_face_drives_many_and_many_drive_one(exact, latent, others):
+    for few, many in ((latent[:1], others), (latent, others[:1])):
+        changed, asked = call(rig.RigNetEdit, rig=exact, latent=few, source_params=many)
+        assert len(changed) == len(asked) == 3
+        close(shown(exact, changed).angles, many.angles.expand(3, -1))
+
+
+def test_strength(exact, latent, people, others):
+    changed, _ = call(rig.RigNetEdit, rig=exact, latent=latent, source_params=others, strength=0.5)
+    close(shown(exact, changed).angles, (people.angles + others.angles) / 2)
+
+
+def test_inputs_stay_as_they_were(exact, latent, others, head):
+    before = latent.w.clone(), others.angles.clone()
+    call(rig.RigNetEdit, rig=exact, latent=latent, source_params=others, yaw=5.0, smile=0.5, face_model=head)
+    assert torch.equal(latent.w, before[0]) and torch.equal(others.angles, before[1])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (lambda i: {"latent": replace(i["latent"], generator=GeneratorId("ffhq", "f2"))}, r"'ffhq'.*for 'tiny'"),
+        (lambda i: {"source_latent": replace(i["latent"], generator=GeneratorId("ffhq", "f2"))}, r"'ffhq'.*for 'tiny'"),
+        (lambda i: {"source_params": replace(i["others"], layout="flame")}, r"'flame'.*'toon-head'"),
+        (lambda i: {"source_params": i["others"][:2]}, r"target: 3, source: 2"),
+        (lambda i: {"source_params": i["others"].map(lambda t: t * math.nan)}, "no numbers"),
+        (lambda i: {"source_params": i["others"], "source_latent": i["latent"]}, "Two sources are connected"),
+        (lambda i: {"latent": i["latent"][:0]}, "There is no latent"),
+        (lambda i: {"latent": Latent(i["latent"].w[:, :3], i["latent"].generator)}, r"codes \[pictures, 4, 48\]"),
+        (lambda i: {"latent": Latent(i["latent"].w * math.inf, i["latent"].generator)}, "no numbers"),
+        (lambda i: {"smile": 0.5}, "'toon-head' knows, and none is connected"),
+        (lambda i: {"expressions": "wag", "face_model": i["head"]}, "'wag' is not understood"),
+        (lambda i: {"expressions": "wag=1", "face_model": i["head"]}, "no expression named 'wag'"),
+    ],
+)
+def test_what_an_edit_refuses(exact, latent, others, head, inputs, words):
+    known = {"latent": latent, "others": others, "head": head}
+    refuses(words, rig.RigNetEdit, **{"rig": exact, "latent": latent, **inputs(known)})
+
+
+def test_an_edit_is_fast(exact, others):
+    """At the largest generator's size; the best of many runs, so that a busy machine does not matter."""
+    groups = exact.coding.groups
+    nets = {name: RigNet(18, 512, inputs_of(DIFFERENCE, groups, name)) for name in COMPONENTS}
+    large = replace(exact, dfr=Dfr(18, 512, len(exact.coding)), rignets=nets)
+    one, face, best = Latent(torch.zeros(1, 18, 512), exact.generator), others[:1], math.inf
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(50):
+                start = time.perf_counter()
+                edit(large, one, face, ["pose"])
+                best = min(best, time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    assert best * 1000 < MOST_MILLISECONDS
+
+
+# Rig Sheet -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_for_every_latent(exact, generator, latent, head):
+    image, cells = call(
+        rig.RigSheet, stylegan=generator, rig=exact, latent=latent[:2], face_model=head, columns=3, rows=2, height=16,
+        mood="jaw_open", mood_last=0.2,
+    )  # fmt: skip
+    assert len(image) == 2 and image.shape[3] == 3 and 0 <= image.min() < image.max() <= 1
+    yaw = torch.rad2deg(shown(exact, cells).angles[:, 1]).reshape(2, 2, 3)
+    torch.testing.assert_close(yaw, torch.tensor([-25.0, 0.0, 25.0]).expand(2, 2, 3), rtol=0, atol=0.05)
+    with torch.inference_mode():
+        drawn = generator.draw(cells[:1]).clamp(0, 1)
+    small = torch.nn.functional.interpolate(drawn, (16, 16), mode="bicubic", antialias=True).clamp(0, 1)[0]
+    windows = image[0].permute(2, 0, 1).unfold(1, 16, 1).unfold(2, 16, 1)
+    assert (windows - small[:, None, None]).abs().amax((0, 3, 4)).min() < 1e-5  # the first cell is on it as drawn
+
+
+def test_a_sheet_of_lights_needs_no_face_model(exact, generator, latent):
+    image, cells = call(
+        rig.RigSheet, stylegan=generator, rig=exact, latent=latent[:1], grid=rig.LIGHTS, columns=2, rows=1, height=16
+    )
+    assert len(image) == 1 and len(cells) == 2
+    assert (shown(exact, cells).light[0] - shown(exact, cells).light[1]).abs().max() > 0.1
+
+
+def test_what_a_sheet_refuses(exact, generator, latent, head):
+    given = {"stylegan": generator, "rig": exact, "latent": latent, "face_model": head}
+    foreign = replace(latent, generator=GeneratorId("ffhq", "f2"))
+    refuses(r"'ffhq'.*'tiny'", rig.RigSheet, **{**given, "latent": foreign})
+    other = replace(exact, generator=GeneratorId("ffhq", "f2"))
+    refuses(r"'tiny'.*for 'ffhq'", rig.RigSheet, **{**given, "rig": other})
+    refuses("There is no latent", rig.RigSheet, **{**given, "latent": latent[:0]})
+    refuses("none is connected", rig.RigSheet, **{**given, "face_model": None})
+
+
+def test_a_cancel_ends_a_sheet(exact, generator, latent, head, monkeypatch):
+    from portrait_rig.nodes.standin import runtime
+
+    def cancel():
+        raise runtime.InterruptProcessingException
+
+    monkeypatch.setattr(runtime, "throw_exception_if_processing_interrupted", cancel)
+    with pytest.raises(runtime.InterruptProcessingException):
+        call(rig.RigSheet, stylegan=generator, rig=exact, latent=latent, face_model=head)
