@@ -27,7 +27,7 @@ from .toon_regression import SceneGenerator, load_scene_generator
 
 LAYERS, WIDTH = 4, 512
 """Of the mapping network; two layers cannot tell a choice among many possibilities from its runners-up."""
-POOL, PASSES = 16_384, 3
+POOL, PASSES = 16_384, 6
 """Scenes made at once, and how often they are used: making one takes as long as twenty in a step."""
 WEIGHTS, POOLS, MEAN = range(3)
 """What chance is for: the second number of its seed."""
