@@ -64,6 +64,7 @@ def _nodes(options: argparse.Namespace) -> int:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     from .headless.train import add_stylegan
+    from .headless.train_rig import add_rig
     from .headless.train_texture import add_texture
     from .headless.train_toon import add_toon
     from .headless.train_toon_generator import add_toon_generator
@@ -75,6 +76,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add_toon(kinds)
     add_toon_generator(kinds)
     add_texture(kinds)
+    add_rig(kinds)
 
 
 def _add_corpus(commands: argparse._SubParsersAction) -> None:
