@@ -31,11 +31,11 @@ def faces(model: FaceModel, frames: int = 16, seed: int = 0) -> FaceParams:
     return replace(
         params,
         identity=varied(params.identity, 0.3),
-        expression=varied(params.expression, 0.05).add(0.4).clamp(0, 1),
+        expression=varied(params.expression, 0.1).add(0.4).clamp(0, 1),
         albedo=varied(params.albedo, 0.3).abs(),
         joints=torch.nn.functional.pad(gaze, (0, 1)),
-        angles=varied(params.angles, 0.1),
-        light=varied(params.light, 0.05),
+        angles=varied(params.angles, 0.2),
+        light=varied(params.light, 0.2),
         translation=varied(params.translation, 0.05),
     )
 

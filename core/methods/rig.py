@@ -33,6 +33,9 @@ DEFAULT = Path(__file__).resolve().parents[2] / "weights" / "toon_rig.safetensor
 FORMAT = "portrait_rig.rig"
 VERSION = 1
 """Raised when a reader of this version would misunderstand a file."""
+REACH = 3.0
+"""Standard deviations of the training faces: no parameter is brought further from their mean, since the networks never
+saw it there and pictures fall apart. A fit of a photograph asks for 25 of them where training faces hardly differ."""
 DFR, RIGNETS, CODING = "dfr.", "rignets.", "coding."
 """Prefixes of the parts' tensors in a file."""
 
@@ -116,7 +119,8 @@ class Rig:
     def moved(self, ws: Tensor, wanted: Tensor, component: str, strength: float = 1.0) -> Tensor:
         """Codes [B, L, C] that show `component` as the rows `wanted` [B, P] have it; differentiable.
 
-        strength: how much of the way from what DFR reads in `ws`; 0 none, 1 all. UserError without such a network.
+        What is wanted beyond REACH, and beyond what `ws` shows already, is brought back there. strength: how much of
+        the way from what DFR reads in `ws`; 0 none, 1 all. UserError without such a network.
         """
         places = columns(self.coding.groups, component)
         if component not in self.rignets:
@@ -125,6 +129,7 @@ class Rig:
                 "Choose among these, or train it with Train Rig."
             )
         network, present = self.rignets[component], self.rows(ws)
+        wanted = torch.minimum(torch.maximum(wanted, present.clamp(max=-REACH)), present.clamp(min=REACH))
         return network(ws, given(network.mode, present, torch.lerp(present, wanted, strength), places))
 
     def describe(self) -> str:
@@ -149,7 +154,7 @@ def edit(rig: Rig, latent: Latent, target: FaceParams, components: Collection[st
     """Latents that show the `components` (of COMPONENTS) of `target`, and else what they showed; differentiable.
 
     target: on pictures of any size, of the rig's face model; frames of 1 go with N latents and the reverse. strength: 0
-    leaves everything, 1 goes all the way, beyond exaggerates.
+    leaves everything, 1 goes all the way, beyond exaggerates. What lies beyond REACH is not reached.
     """
     ws, wanted = rig.codes(latent), rig.rows_of(target)
     if not torch.isfinite(wanted).all():

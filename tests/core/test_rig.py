@@ -14,7 +14,7 @@ from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_picture
 from portrait_rig.core.methods.regress import middle_square
-from portrait_rig.core.methods.rig import FORMAT, edit, in_order, load_rig, packed, read_params, save_rig
+from portrait_rig.core.methods.rig import FORMAT, REACH, edit, in_order, load_rig, packed, read_params, save_rig
 from portrait_rig.core.networks.rig import COMPONENTS, FULL, MODES, SUBSET, RigNet, columns, inputs_of
 from portrait_rig.core.types import GeneratorId, Latent
 
@@ -141,6 +141,21 @@ def test_gradients_flow_from_the_edited_codes_to_the_codes(rig, people, others):
     w = toy_rig.showing(rig, people).w.requires_grad_()
     read_params(rig, edit(rig, Latent(w, rig.generator), others, ["pose"])).identity.sum().backward()
     assert w.grad.isfinite().all() and w.grad.abs().sum() > 0
+
+
+def test_nothing_is_brought_further_than_the_networks_know(rig, people):
+    """Beyond REACH the wish is brought back; a face that is there already stays and may be brought nearer."""
+    latent, own = toy_rig.showing(rig, people), rig.rows_of(people)
+    places = columns(rig.coding.groups, "pose")
+    far = replace(people, angles=people.angles + torch.tensor([0.0, 1.5, 0.0]))
+    reached = rig.rows(edit(rig, latent, far, ["pose"]).w)[:, places]
+    expected = torch.stack([own[:, places[0]], torch.full((3,), REACH), own[:, places[2]]], 1)
+    torch.testing.assert_close(reached, expected, rtol=0, atol=2e-3)
+    outside = Latent(edit(rig, latent, far, ["pose"], 2.0).w, rig.generator)
+    beyond = read_params(rig, outside)
+    assert (rig.rows_of(beyond)[:, places[1]] > REACH + 0.5).all()
+    assert torch.equal(edit(rig, outside, beyond, ["pose"]).w, outside.w)
+    torch.testing.assert_close(read_params(rig, edit(rig, outside, people, ["pose"])).angles, people.angles, **CLOSE)
 
 
 # Cameras -------------------------------------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ from portrait_rig.core.types import GeneratorId, Latent
 from portrait_rig.nodes import face_params, folders, rig
 
 SIZE = (8, 8)
+EDITS = 50
 MOST_MILLISECONDS = 5.0
-"""For an edit of one latent of 18 × 512 codes; 2.4 measured on one core of a busy machine."""
+"""For an edit of one latent of 10 × 256 codes; 1.3 to 2.0 measured on one core of a busy machine, 3.5 for 18 × 512."""
 
 
 def call(node, **inputs):
@@ -141,9 +142,9 @@ def test_of_many_faces_only_the_first_are_told(exact, latent):
 
 def test_what_was_read_is_edited_by_the_nodes_of_faces_and_brought_back(exact, latent, head, people):
     params, _ = call(rig.ReadFaceParams, rig=exact, latent=latent)
-    (turned,) = call(face_params.EditFaceParams, face_params=params, face_model=head, yaw=15.0)
+    (turned,) = call(face_params.EditFaceParams, face_params=params, face_model=head, yaw=-6.0)
     changed, _ = call(rig.RigNetEdit, rig=exact, latent=latent, source_params=turned)
-    close(shown(exact, changed).angles, people.angles + torch.tensor([0.0, math.radians(15), 0.0]))
+    close(shown(exact, changed).angles, people.angles + torch.tensor([0.0, math.radians(-6), 0.0]))
 
 
 # RigNet Edit ---------------------------------------------------------------------------------------------------------
@@ -225,22 +226,23 @@ def test_what_an_edit_refuses(exact, latent, others, head, inputs, words):
 
 
 def test_an_edit_is_fast(exact, others):
-    """At the largest generator's size; the best of many runs, so that a busy machine does not matter."""
+    """With as many weights as the embedded rig has, in time of the processor, so that a busy machine does not matter."""
     groups = exact.coding.groups
-    nets = {name: RigNet(18, 512, inputs_of(DIFFERENCE, groups, name)) for name in COMPONENTS}
-    large = replace(exact, dfr=Dfr(18, 512, len(exact.coding)), rignets=nets)
-    one, face, best = Latent(torch.zeros(1, 18, 512), exact.generator), others[:1], math.inf
+    nets = {name: RigNet(10, 256, inputs_of(DIFFERENCE, groups, name)) for name in COMPONENTS}
+    real = replace(exact, dfr=Dfr(10, 256, len(exact.coding)), rignets=nets)
+    one, face = Latent(torch.zeros(1, 10, 256), exact.generator), others[:1]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            for _ in range(50):
-                start = time.perf_counter()
-                edit(large, one, face, ["pose"])
-                best = min(best, time.perf_counter() - start)
+            edit(real, one, face, ["pose"])
+            start = time.process_time()
+            for _ in range(EDITS):
+                edit(real, one, face, ["pose"])
+            spent = (time.process_time() - start) / EDITS
     finally:
         torch.set_num_threads(threads)
-    assert best * 1000 < MOST_MILLISECONDS
+    assert spent * 1000 < MOST_MILLISECONDS
 
 
 # Rig Sheet -----------------------------------------------------------------------------------------------------------
