@@ -123,7 +123,7 @@ def test_the_whole_generator_loads_as_any_stylegan(scenes, tmp_path):
 
 
 def test_mapping_learns_the_codes_of_scenes(scenes):
-    settings = replace(SETTINGS, steps=80, batch=64, rate=0.5)
+    settings = replace(SETTINGS, steps=80, batch=64, rate=3.0)
     trainer = SupervisedTrainer(settings, MappingLesson(scenes, settings, "toon", pool=256))
     losses = [trainer.advance(step).losses["styles"] for step in range(80)]
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
