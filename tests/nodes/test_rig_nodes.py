@@ -226,7 +226,7 @@ def test_what_an_edit_refuses(exact, latent, others, head, inputs, words):
 
 
 def test_an_edit_is_fast(exact, others):
-    """With as many weights as the embedded rig has, in time of the processor, so that a busy machine does not matter."""
+    """With as many weights as the embedded rig has; in the processor's time, so that other work does not matter."""
     groups = exact.coding.groups
     nets = {name: RigNet(10, 256, inputs_of(DIFFERENCE, groups, name)) for name in COMPONENTS}
     real = replace(exact, dfr=Dfr(10, 256, len(exact.coding)), rignets=nets)
