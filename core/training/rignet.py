@@ -28,6 +28,10 @@ from .supervised import CHANCE, WEIGHTS, Rows, SupervisedSettings, SupervisedTra
 
 RECONSTRUCTION = 10.0
 """Weight of the squared residual, as a share of the codes' variance. Chosen by the residual on held-out latents."""
+NATURAL = 0.01
+"""Weight of an edit's length; chosen so that it costs less than the edit itself where both agree."""
+SHRINKAGE = 0.01
+"""Share of the mean variance that is added to the codes' covariance, which may have directions without any."""
 LEAST_UNIT = 1e-9
 """Of a loss, for groups that are never drawn."""
 SHEET = 10
@@ -46,7 +50,8 @@ class RigNetSettings:
 
     mode: of `networks.rig.MODES`. layers: by component, those that its network changes; all where it is not named.
     reconstruction, edit, consistency: weights of the three losses; the last two are in units of what another face's
-    parameters cost. pictures: compare with the pictures, as published, in place of the face that DFR reads in them:
+    parameters cost. natural: weight of an edit's squared length in deviations of the codes, a layer and an edited
+    number: of all edits that DFR believes in, the likeliest among codes. pictures: compare with the pictures, as published, in place of the face that DFR reads in them:
     hair, glasses, and a regressor's light that is not the picture's best then pull at the edit. balanced: the
     consistency of one group of parameters at a time, each in its own unit; else of all at once, in which what moves
     most of the picture drowns the rest.
@@ -58,6 +63,7 @@ class RigNetSettings:
     reconstruction: float = RECONSTRUCTION
     edit: float = 1.0
     consistency: float = 1.0
+    natural: float = NATURAL
     pictures: bool = False
     balanced: bool = True
 
@@ -117,6 +123,7 @@ class RigNetLesson:
             raise UserError("A RigNet learns from pairs, so a batch has 2 latents or more.")
         sample = codes.codes(codes.rows[:: max(len(codes.rows) // 1000, 1)])
         self._variance = (sample - sample.mean(0)).square().flatten(1).sum(1).mean()
+        self._whiten = _whitening(sample).to(reader.effects)
         self._read = reader.rows(sample.to(reader.effects))
         layers, width = sample.shape[1:]
         with torch.random.fork_rng(devices=[]):
@@ -147,6 +154,8 @@ class RigNetLesson:
         as_other, as_own = swapped(own, other, found, self._union)
         rig, kept = self.settings, self.moved(network, ws, own, own)
         terms = {"reconstruction": rig.reconstruction * (kept - ws).square().flatten(1).sum(1).mean() / self._variance}
+        far = ((edited - ws) @ self._whiten).square().sum(2).mean()
+        terms["natural"] = rig.natural / len(self._union) * far
         terms["edit"] = rig.edit / self._usual["edit"] * self._distance(second, as_other, other).mean()
         if not rig.balanced:
             whole = self._distance(first, as_own, own)
@@ -242,6 +251,13 @@ class RigNetLesson:
         if self._pack is None:
             return dict(network.state_dict()), notes
         return self._pack(self.networks(network), notes)
+
+
+def _whitening(codes: Tensor) -> Tensor:
+    """[C, C] by which differences of codes [N, L, C], of any layer, are divided to have deviation 1 in all directions."""
+    off = (codes - codes.mean(0)).flatten(0, 1)
+    values, vectors = torch.linalg.eigh(off.T @ off / len(off))
+    return vectors / (values.clamp_min(0) + SHRINKAGE * values.mean()).sqrt()
 
 
 class RigTrainer(SupervisedTrainer):

@@ -15,6 +15,7 @@ WORKFLOWS = sorted((pack.ROOT / "example_workflows").glob("*.json"))
 SMALLEST = ("steps", "texture_size", "pixel_size", "supersample", "height")
 """Inputs whose names end so are set to the smallest value that they allow: they cost time and prove nothing here."""
 SHORTER = {
+    "rig_train": ["5.latents=100"],
     "identity_similarity": [f"{node}.{setting}" for node in (4, 8) for setting in ("count=2", "size=64")],
     "toon_set": ["3.count=2", "8.count=2", "8.size=128"],
     "toon_talking": ["2.fps=5", "2.size=64"],

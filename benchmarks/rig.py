@@ -1,0 +1,375 @@
+"""How exactly a rig edits, measured twice on latents that it has not seen: by its own DFR, and by a regressor that
+looks at the pictures of the edited latents.
+
+    python benchmarks/rig.py --generator weights/toon_stylegan.safetensors --rig weights/toon_rig.safetensors
+
+--runs DIR: the folder of the rig's training; the ablations are trained from its latents, shorter. --sheet FILE: a
+picture of edits. Writes rig.md beside itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+import pack  # noqa: E402
+
+pack.load()
+
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from portrait_rig.core.checkpoints import read  # noqa: E402
+from portrait_rig.core.face.light import direction_from_angles, dominant_light  # noqa: E402
+from portrait_rig.core.face.models import DEFAULT as HEAD  # noqa: E402
+from portrait_rig.core.face.models import load_face_model  # noqa: E402
+from portrait_rig.core.methods.identity import IdentityNetwork, load_identity_network, similarity  # noqa: E402
+from portrait_rig.core.methods.regress import load_face_regressor  # noqa: E402
+from portrait_rig.core.methods.rig import Rig, edit, load_rig, read_params  # noqa: E402
+from portrait_rig.core.methods.rig_wishes import Lamp, Sliders, wished  # noqa: E402
+from portrait_rig.core.networks.generator import load_generator  # noqa: E402
+from portrait_rig.core.networks.rig import COMPONENTS, FULL, SUBSET, columns  # noqa: E402
+from portrait_rig.core.toon.corpus import HELD_OUT  # noqa: E402
+from portrait_rig.core.toon.world.render import ToonWorld  # noqa: E402
+from portrait_rig.core.toon.world.sampling import scene  # noqa: E402
+from portrait_rig.core.training.latent_corpus import (  # noqa: E402
+    Eye,
+    LatentCorpus,
+    LatentCorpusSettings,
+    Sight,
+    mixed_codes,
+)
+from portrait_rig.core.training.rig import EDITING, RigSettings, rignet_lesson  # noqa: E402
+from portrait_rig.core.training.rig_measures import Edited, measured, residual  # noqa: E402
+from portrait_rig.core.training.rig_view import FaceView  # noqa: E402
+from portrait_rig.core.training.rignet import RigNetSettings, RigTrainer  # noqa: E402
+from portrait_rig.core.types import FaceParams, Landmarks, Latent  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+SEED = 1_000_000
+"""Of the held-out latents; trainings take seeds from 0."""
+WIDEST = 20.0
+"""Degrees of the turns in which identity is compared."""
+YAWS = range(-25, 30, 5)
+MOODS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LAMPS = tuple((azimuth, elevation) for elevation in (0.0, 25.0) for azimuth in (-50.0, -25.0, 0.0, 25.0, 50.0))
+LAMP_STRENGTH, LAMP_AMBIENT = 0.7, 0.5
+"""Of the lights that are asked for; the toon world's lamps have about as much."""
+BARS = {"error": 0.3, "leak": 0.15, "residual": 0.02}
+SLIDERS_FACES, SELF_FACES, ROW = 24, 16, 6
+"""Latents under each slider, toon people whose likeness to themselves is measured, people on the sheet."""
+ABLATION_STEPS, ABLATION_BATCH = 200, 16
+"""Of every ablation's RigNets; the shipped ones learn longer."""
+ABSOLUTE_RECONSTRUCTION = 1.0
+"""Weight for absolute wishes, which cannot be edited and left alone at once: a tenth, as the sheet of facts has it."""
+
+Edit = Callable[[Latent, FaceParams, str], Latent]
+
+
+class Bench:
+    """Held-out pairs (w, v), what they show, and who measures."""
+
+    def __init__(self, eye: Eye, rig: Rig, pairs: int, effects: Tensor) -> None:
+        self.eye, self.rig, self.effects = eye, rig, effects
+        codes = mixed_codes(eye.generator, LatentCorpusSettings(seed=SEED), 0, pairs)
+        self.latent = eye.generator.latent(codes)
+        self.seen = eye.see(codes)
+        self.read = read_params(rig, self.latent)
+        self.other = torch.arange(pairs).roll(1)
+
+    def rows(self, sight: Sight) -> Tensor:
+        return self.rig.rows_of(sight.params)
+
+    def edited(self, change: Edit, component: str) -> tuple[Edited, Edited]:
+        """By DFR, asked for what it reads in v; by the regressor, asked for what that sees in the picture of v."""
+        groups, found = self.rig.coding.groups, []
+        before = self.rig.rows(self.latent.w)
+        after = self.rig.rows(change(self.latent, self.read[self.other], component).w)
+        found.append(
+            measured(before, after, before[self.other], before.std(0), groups, component, self.effects)
+        )
+        before = self.rows(self.seen)
+        moved = change(self.latent, self.seen.params[self.other], component)
+        after = self.rows(self.eye.see(moved.w))
+        found.append(
+            measured(before, after, before[self.other], before.std(0), groups, component, self.effects)
+        )
+        return found[0], found[1]
+
+    def residual(self, change: Edit, component: str) -> float:
+        kept = change(self.latent, self.read, component)
+        return residual(self.latent.w, kept.w)
+
+
+def by_rig(rig: Rig) -> Edit:
+    return lambda latent, target, component: edit(rig, latent, target, [component])
+
+
+def by_arithmetic(bench: Bench, corpus: LatentCorpus) -> Edit:
+    """The mean difference between latents of two groups: those that show more than the median of the component's
+    strongest number, and those that show less; as far as that number differs.
+    """
+    rig, codes = bench.rig, corpus.codes(corpus.rows)
+    rows = rig.rows_of(corpus.params)[corpus.rows]
+    steps = {}
+    for component in COMPONENTS:
+        places = columns(rig.coding.groups, component)
+        place = places[int(bench.effects[places].argmax())]
+        more = rows[:, place] > rows[:, place].median()
+        apart = rows[more, place].mean() - rows[~more, place].mean()
+        steps[component] = place, (codes[more].mean(0) - codes[~more].mean(0)) / apart
+
+    def change(latent: Latent, target: FaceParams, component: str) -> Latent:
+        place, step = steps[component]
+        far = rig.rows_of(target)[:, place] - rig.rows(latent.w)[:, place]
+        return replace(latent, w=latent.w + far[:, None, None] * step)
+
+    return change
+
+
+def ablations(bench: Bench, corpus: LatentCorpus, settings: RigSettings) -> dict[str, Edit]:
+    """The three inputs of decoders, each component by itself, and one run for all; alike and short."""
+    run = replace(EDITING, steps=ABLATION_STEPS, batch=ABLATION_BATCH)
+    kinds = {
+        "difference": {},
+        "absolute subset": {"mode": SUBSET, "reconstruction": ABSOLUTE_RECONSTRUCTION},
+        "absolute full": {"mode": FULL, "reconstruction": ABSOLUTE_RECONSTRUCTION},
+        "difference, together": {},
+        "difference, compared with the pictures": {"pictures": True},
+    }
+    found = {}
+    for name, changed in kinds.items():
+        networks = {}
+        rignet = RigNetSettings(tuple(COMPONENTS), **changed)
+        told = replace(settings, rignet=rignet, rignet_run=run, together="together" in name)
+        for components in told.stages:
+            lesson = rignet_lesson(corpus, bench.eye, replace(bench.rig, rignets={}), told, components)
+            trainer = RigTrainer(run, lesson)
+            for step in range(run.steps):
+                trainer.advance(step)
+            networks |= lesson.networks(trainer.average)
+        found[name] = by_rig(replace(bench.rig, rignets=networks))
+        print(name, "trained", file=sys.stderr)
+    return found
+
+
+# Sliders and identity ------------------------------------------------------------------------------------------------
+
+
+def slid(bench: Bench, asked: Sequence[Sliders], faces: int) -> list[Sight]:
+    """What the first latents show under each wish."""
+    latent, own = bench.latent[:faces], bench.read[:faces]
+    found = []
+    for sliders in asked:
+        target, components = wished(bench.rig, own, sliders, model=bench.eye.model)
+        found.append(bench.eye.see(edit(bench.rig, latent, target, components).w))
+    return found
+
+
+def rising(values: Tensor) -> float:
+    """Share of the columns of [steps, faces] that rise at every step."""
+    return float((values.diff(dim=0) > 0).all(0).float().mean())
+
+
+def sliders(bench: Bench) -> dict[str, str]:
+    found = {}
+    poses = slid(bench, [Sliders(0.0, float(yaw), 0.0, posed=True) for yaw in YAWS], SLIDERS_FACES)
+    yaws = torch.stack([sight.params.angles[:, 1] for sight in poses]).rad2deg()
+    off = (yaws - torch.tensor(list(YAWS), dtype=yaws.dtype)[:, None]).abs()
+    found["yaw: median error, degrees"] = f"{off.median():.2f} (≤ 4)"
+    found["yaw: by angle"] = ", ".join(f"{yaw}: {row.median():.1f}" for yaw, row in zip(YAWS, off, strict=True))
+    means = ", ".join(f"{value:.1f}" for value in yaws.mean(1))
+    found["yaw: mean at each step"] = f"{means} ({'rising' if bool((yaws.mean(1).diff() > 0).all()) else 'not rising'})"
+    found["yaw: faces in which it always rises"] = f"{rising(yaws):.0%}"
+    names = bench.eye.model.expression.names
+    for mood, shapes in (("smile", ("mouthSmile_L", "mouthSmile_R")), ("jaw_open", ("jawOpen",))):
+        places = [names.index(shape) for shape in shapes]
+        looks = slid(bench, [Sliders(moods={mood: value}, from_rest=True) for value in MOODS], SLIDERS_FACES)
+        seen = torch.stack([sight.params.expression[:, places].mean(1) for sight in looks])
+        means = seen.mean(1)
+        found[f"{mood}: mean at {MOODS}"] = (
+            f"{', '.join(f'{value:.2f}' for value in means)} "
+            f"({'rising' if bool((means.diff() > 0).all()) else 'not rising'})"
+        )
+        found[f"{mood}: faces in which it always rises"] = f"{rising(seen):.0%}"
+    lamps = [Sliders(lamp=Lamp(azimuth, elevation, LAMP_STRENGTH, LAMP_AMBIENT)) for azimuth, elevation in LAMPS]
+    asked = direction_from_angles(*torch.tensor(LAMPS).deg2rad().unbind(1))
+    angles = [
+        torch.rad2deg(torch.acos((dominant_light(sight.params.light)[0] @ want).clamp(-1, 1)))
+        for sight, want in zip(slid(bench, lamps, SLIDERS_FACES), asked, strict=True)
+    ]
+    found["light: median error of its direction, degrees"] = f"{torch.cat(angles).median():.1f} (≤ 20)"
+    found["light: by (azimuth, elevation)"] = ", ".join(
+        f"({a:.0f}, {e:.0f}): {value.median():.0f}" for (a, e), value in zip(LAMPS, angles, strict=True)
+    )
+    return found
+
+
+def embedded(network: IdentityNetwork, sight: Sight) -> Tensor:
+    size = (sight.pictures.shape[2], sight.pictures.shape[3])
+    return network.embed(network.crops(sight.pictures, Landmarks(sight.points, torch.ones(len(sight.points)), size)))
+
+
+def identities(bench: Bench, network: IdentityNetwork) -> dict[str, str]:
+    """Likeness of latents before and after a turn, and of toon people to themselves after the same turn."""
+    random = torch.Generator().manual_seed(SEED)
+    turns = (torch.rand(len(bench.latent), generator=random) * 2 - 1) * math.radians(WIDEST)
+    target = replace(bench.read, angles=bench.read.angles + torch.nn.functional.pad(turns[:, None], (1, 1)))
+    after = bench.eye.see(edit(bench.rig, bench.latent, target, ["pose"]).w)
+    before = embedded(network, bench.seen)
+    alike = similarity(before, embedded(network, after))
+    strangers = similarity(before, before.roll(1, 0))
+    itself = _of_toon_people(network, bench.eye, turns)
+    return {
+        "likeness before and after a turn within ±20°": f"{alike.mean():.3f}",
+        "of toon people to themselves, drawn after such a turn": f"{itself.mean():.3f}",
+        "ratio": f"{alike.mean() / itself.mean():.3f} (≥ 0.8)",
+        "of different latents": f"{strangers.mean():.3f}",
+    }
+
+
+def _of_toon_people(network: IdentityNetwork, eye: Eye, turns: Tensor) -> Tensor:
+    world, found = ToonWorld.load(), []
+    side = eye.generator.size[0]
+    for number in range(SELF_FACES):
+        drawn = scene(HELD_OUT + number)
+        view = replace(drawn.view, yaw=drawn.view.yaw + float(turns[number]))
+        shots = [world.snapshot(one, side) for one in (drawn, replace(drawn, view=view))]
+        pictures = torch.stack([shot.picture for shot in shots]).clamp(0, 1)
+        points = torch.stack([shot.landmarks68 for shot in shots])
+        pair = network.embed(network.crops(pictures, Landmarks(points, torch.ones(2), (side, side))))
+        found.append(similarity(pair[:1], pair[1:]))
+    return torch.cat(found)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+def edit_table(bench: Bench, changes: Mapping[str, Edit]) -> list[str]:
+    """A line for each way to edit and each component."""
+    lines = ["| edit | component | error, DFR | error, regressor | leak, DFR | leak, regressor | residual |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    for name, change in changes.items():
+        for component in COMPONENTS:
+            read, seen = bench.edited(change, component)
+            left = bench.residual(change, component)
+            cells = [_judged(read.error, "error"), _judged(seen.error, "error"), _judged(read.leak, "leak"),
+                     _judged(seen.leak, "leak"), _judged(left, "residual")]  # fmt: skip
+            lines.append(f"| {name} | {component} | {' | '.join(cells)} |")
+    return lines
+
+
+def leak_table(bench: Bench, change: Edit) -> list[str]:
+    """Leaks group by group."""
+    names = [name for name, _ in bench.rig.coding.groups]
+    lines = [f"| component | measured by | {' | '.join(names)} |", f"| --- | --- |{' --- |' * len(names)}"]
+    for component in COMPONENTS:
+        for who, result in zip(("DFR", "regressor"), bench.edited(change, component), strict=True):
+            cells = [f"{result.leaks[name]:.2f}" if name in result.leaks else "" for name in names]
+            lines.append(f"| {component} | {who} | {' | '.join(cells)} |")
+    return lines
+
+
+def _judged(value: float, bar: str) -> str:
+    return f"{value:.3f}" if value < BARS[bar] else f"**{value:.3f}**"
+
+
+def misread(bench: Bench) -> str:
+    """What DFR does not see of what the regressor sees, as a share of the spread, by group."""
+    read, seen = bench.rig.rows(bench.latent.w), bench.rows(bench.seen)
+    told, start = [], 0
+    for name, count in bench.rig.coding.groups:
+        part = slice(start, start + count)
+        start += count
+        off = ((read - seen)[:, part] * bench.effects[part]).square().sum()
+        usual = ((seen - seen.mean(0))[:, part] * bench.effects[part]).square().sum()
+        told.append(f"{name} {(off / usual.clamp_min(1e-12)).sqrt():.2f}")
+    return ", ".join(told)
+
+
+def sheet(bench: Bench, file: Path) -> None:
+    """Rows: latents; turned by −20, 20; smiling; open mouth; light from the left, from the right."""
+    wishes = [Sliders(yaw=-20.0), Sliders(yaw=20.0), Sliders(moods={"smile": 1.0}, from_rest=True),
+              Sliders(moods={"jaw_open": 0.8}, from_rest=True), Sliders(lamp=Lamp(-50, 10, 0.9, 0.4)),
+              Sliders(lamp=Lamp(50, 10, 0.9, 0.4))]  # fmt: skip
+    rows = [bench.seen.pictures[:ROW], *(sight.pictures for sight in slid(bench, wishes, ROW))]
+    picture = torch.cat([torch.cat(list(row), 2) for row in zip(*[list(row) for row in rows], strict=True)], 1)
+    pixels = (picture.permute(1, 2, 0) * 255).byte().numpy()
+    Image.fromarray(pixels).resize((picture.shape[2] * 2, picture.shape[1] * 2)).save(file)
+
+
+def speed(bench: Bench) -> str:
+    """Of one edit without drawing."""
+    latent, target = bench.latent[:1], bench.read[1:2]
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        edit(bench.rig, latent, target, list(COMPONENTS))
+        times.append(time.perf_counter() - start)
+    return f"{sorted(times)[len(times) // 2] * 1e3:.2f} ms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generator", type=Path, default=HERE.parent / "weights" / "toon_stylegan.safetensors")
+    parser.add_argument("--rig", type=Path, default=HERE.parent / "weights" / "toon_rig.safetensors")
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--sheet", type=Path)
+    options = parser.parse_args()
+    model = load_face_model(HEAD)
+    eye = Eye(load_generator(read(options.generator)), load_face_regressor(), model)
+    rig = load_rig(options.rig)
+    corpus = None if options.runs is None else LatentCorpus(options.runs / "corpus", model)
+    effects = rig_effects(rig, eye, corpus)
+    with torch.no_grad():
+        bench = Bench(eye, rig, options.pairs, effects)
+        if options.sheet is not None:
+            sheet(bench, options.sheet)
+        parts = ["# The rig of the toon generator", "", MEANING.format(pairs=options.pairs), ""]
+        parts += [*edit_table(bench, {"the rig": by_rig(rig)}), "", "Leaks by group:", "",
+                  *leak_table(bench, by_rig(rig)), "", f"What DFR misses of what the regressor sees in the same "
+                  f"pictures, root of the share of variance: {misread(bench)}.", ""]  # fmt: skip
+        for title, found in (("Sliders", sliders(bench)), ("Identity", identities(bench, load_identity_network()))):
+            parts += [f"## {title}", "", *(f"- {name}: {value}" for name, value in found.items()), ""]
+        parts += [f"An edit of all three components without drawing takes {speed(bench)} on one core.", ""]
+    _write(parts)
+    if corpus is not None:
+        others = ablations(bench, corpus, RigSettings())
+        with torch.no_grad():
+            table = edit_table(bench, {**others, "latent arithmetic": by_arithmetic(bench, corpus)})
+        parts += ["## Other ways", "", ABLATED.format(steps=ABLATION_STEPS, batch=ABLATION_BATCH), "", *table, ""]
+    _write(parts)
+
+
+def rig_effects(rig: Rig, eye: Eye, corpus: LatentCorpus | None) -> Tensor:
+    """[P] what a deviation of each number does to a drawn face, from the rig's own latents or from others."""
+    if corpus is None:
+        raise SystemExit("Give --runs, the folder of the rig's training.")
+    return FaceView(corpus, eye.model, rig.coding).effects()
+
+
+def _write(parts: Sequence[str]) -> None:
+    (HERE / "rig.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+MEANING = """Over {pairs} held-out pairs of mixed latents (w, v): w gets one component of v. error: distance of that
+component from what was asked, by the distance before; asked is what the same observer sees in v. leak: root mean square
+of the change of every other group by its spread over latents, their mean. Both weigh a number by what it does to the
+drawn face. residual: what an edit to its own parameters moves a latent, by the spread of latents. DFR is the rig's own
+reader; the regressor looks at the pictures of the edited latents, and the rig was not trained against it. Bold: beyond
+the bar (error 0.3, leak 0.15, residual 0.02)."""
+ABLATED = """Trained alike and shorter than the rig above: {steps} steps of {batch} latents a network. Absolute wishes
+have a tenth of the weight on the residual, without which they edit nothing. Latent arithmetic: the mean difference of
+two groups of latents, as far as the component's strongest number (yaw; the expression or the light's coefficient that
+does most) has to move."""
+
+if __name__ == "__main__":
+    main()
