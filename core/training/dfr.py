@@ -41,8 +41,8 @@ TINT = 10.0 * 3e-4
 """Weight of the squared distance of the light's three colours from their mean; Deep3DFaceRecon's 10 (w_gamma) on the
 scale of the others."""
 INPUT_NOISE = 0.5
-"""Deviations of noise on codes. It makes DFR deaf to directions in which codes hardly differ, of which it knows nothing;
-else a RigNet moves codes there, which only DFR believes. Chosen on a toon generator: what DFR misses stays the same."""
+"""Deviations of noise on codes. It makes DFR deaf to directions in which codes hardly differ and of which it knows
+nothing; else a RigNet moves codes there, which only DFR believes. Chosen on a toon generator: DFR misses no more."""
 SHEET = 10
 """Latents on a sheet, none of them trained on."""
 

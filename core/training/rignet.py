@@ -51,10 +51,10 @@ class RigNetSettings:
     mode: of `networks.rig.MODES`. layers: by component, those that its network changes; all where it is not named.
     reconstruction, edit, consistency: weights of the three losses; the last two are in units of what another face's
     parameters cost. natural: weight of an edit's squared length in deviations of the codes, a layer and an edited
-    number: of all edits that DFR believes in, the likeliest among codes. pictures: compare with the pictures, as published, in place of the face that DFR reads in them:
-    hair, glasses, and a regressor's light that is not the picture's best then pull at the edit. balanced: the
-    consistency of one group of parameters at a time, each in its own unit; else of all at once, in which what moves
-    most of the picture drowns the rest.
+    number: of all edits that DFR believes in, the likeliest among codes. pictures: compare with the pictures, as
+    published, in place of the face that DFR reads in them: hair, glasses, and a regressor's light that is not the
+    picture's best then pull at the edit. balanced: the consistency of one group of parameters at a time, each in its
+    own unit; else of all at once, in which what moves most of the picture drowns the rest.
     """
 
     components: tuple[str, ...]
@@ -254,7 +254,7 @@ class RigNetLesson:
 
 
 def _whitening(codes: Tensor) -> Tensor:
-    """[C, C] by which differences of codes [N, L, C], of any layer, are divided to have deviation 1 in all directions."""
+    """[C, C], times which differences of codes [N, L, C], of any layer, have deviation 1 in all directions."""
     off = (codes - codes.mean(0)).flatten(0, 1)
     values, vectors = torch.linalg.eigh(off.T @ off / len(off))
     return vectors / (values.clamp_min(0) + SHRINKAGE * values.mean()).sqrt()
