@@ -55,8 +55,8 @@ SEED = 0
 AT_ONCE = 50
 INVERSION = InvertSettings(space="W+", start="mean", steps=500, rate=0.2, w_noise=0.0, pixel=20.0)
 """Found with drafts in 300 steps, medians. Eight held-out scenes, 32²: 28.9 dB from the mean with the other defaults,
-29.5 at rate 0.1, 30.3 without noise on the codes and with pixels weighted so. Four scenes, 64²: 29.0 dB so, 29.4 at this
-rate. Trying random starts besides gains 0.8 dB more, for 64 % more time."""
+29.5 at rate 0.1, 30.3 without noise on the codes and with pixels weighted so. Four scenes, 64²: 29.0 dB so, 29.4 at
+this rate. Trying random starts besides gains 0.8 dB more, for 64 % more time."""
 INVERSION_BARS = {False: 27.0, True: 25.0}
 """Decibels, median; of portraits and of figures."""
 SPREAD_BAR = 0.8
