@@ -85,8 +85,8 @@ class EmbedPortrait(io.ComfyNode):
                     default=EmbedSettings.every,
                     min=1,
                     max=100,
-                    tooltip="Random edits are tried at every so-manieth step, and weigh as much more: they take most "
-                    "of the time. 1 is the paper's.",
+                    tooltip="Random edits and the recogniser have their turn at every so-manieth step, and weigh as "
+                    "much more: they take most of the time. 1 is the paper's.",
                     extra_dict=host.ADVANCED,
                 ),
                 io.Int.Input(

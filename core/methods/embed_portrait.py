@@ -53,11 +53,11 @@ class EmbedWeights:
     pyramid: float = InvertSettings.pyramid
     pixel: float = InvertSettings.pixel
     perceptual: float = InvertSettings.perceptual
-    identity: float = 1.0
-    edit: float = 1.0
-    invariance: float = 1.0
-    recognition: float = 0.1
-    edited_recognition: float = 0.1
+    identity: float = 0.1
+    edit: float = 0.3
+    invariance: float = 0.15
+    recognition: float = 0.001
+    edited_recognition: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class EmbedSettings:
 
     approach_steps: of plain inversion into W before, from the best of several starts. w_steps: with all energies over
     one code. plus_steps: then over one a layer, which starts from it; 0 stays in W. PIE: 2000 and 1000, the first 500
-    of them (here the approach) without v. rate: the highest learning rate. every: the terms of v, which take most of
-    the time, are worked out at every so-manieth step and weigh as much more. side: pixels in which faces are drawn and
-    compared; pictures that are smaller keep their size. seed: of all chance.
+    of them (here the approach) without v. rate: the highest learning rate. every: recognition and the terms of v, which
+    take most of the time, are worked out at every so-manieth step and weigh as much more. side: pixels in which faces
+    are drawn and compared; pictures that are smaller keep their size. seed: of all chance.
     """
 
-    approach_steps: int = 150
-    w_steps: int = 250
-    plus_steps: int = 200
+    approach_steps: int = 100
+    w_steps: int = 50
+    plus_steps: int = 250
     rate: float = InvertSettings.rate
-    every: int = 2
+    every: int = 4
     side: int = 64
     seed: int = 0
     weights: EmbedWeights = EmbedWeights()
@@ -224,25 +224,30 @@ class Energies:
         return similarity(self._embedded(drawn, self.rows), self._wanted)
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weighted terms of the codes `values["w"]`, summed over portraits; one random v at every so-manieth call,
-        which lends one component after the other.
+        """The weighted terms of the codes `values["w"]`, summed over portraits.
+
+        At every so-manieth call those that take long, too: recognition, and those of a random v, which lends one
+        component after the other.
         """
-        weights, ws = self._weights, values["w"].expand(-1, self.generator.num_ws, -1)
+        ws = values["w"].expand(-1, self.generator.num_ws, -1)
         drawn = self.drawn(ws)
         terms = self._distance(drawn, self.target, None)
-        if weights.identity:
-            terms["identity"] = weights.identity * self.change(ws).sum()
-        if self._wanted is not None and weights.recognition:
-            terms["recognition"] = weights.recognition * self.recognition(drawn, self.rows).sum()
+        if self._weights.identity:
+            terms["identity"] = self._weights.identity * self.change(ws).sum()
         turn, rest = divmod(self._made, self._every)
         self._made += 1
         if rest == 0:
-            terms |= self._lent(ws, self.components[turn % len(self.components)])
+            dear = self._lent(ws, self.components[turn % len(self.components)])
+            if self._wanted is not None and self._weights.recognition:
+                dear["recognition"] = self._weights.recognition * self.recognition(drawn, self.rows).sum()
+            terms |= {name: self._every * term for name, term in dear.items()}
         return terms
 
     def _lent(self, ws: Tensor, component: str) -> dict[str, Tensor]:
         """The terms of a random v that lends its `component`."""
         weights = self._weights
+        if not (weights.edit or weights.invariance or weights.edited_recognition):
+            return {}
         with torch.no_grad():
             z = torch.randn(1, self.generator.z_dim, generator=self._random).to(self.generator.device)
             other = self.generator.latent(untruncated(self.generator, z)).w
@@ -257,7 +262,7 @@ class Energies:
         if self._wanted is not None and weights.edited_recognition:
             alike = self.recognition(self.drawn(moved), edited)
             terms["edited_recognition"] = weights.edited_recognition * alike.sum()
-        return {name: self._every * term for name, term in terms.items()}
+        return terms
 
     def _swapped(self, rows: Tensor, edited: Tensor, component: str) -> tuple[Tensor, Tensor]:
         places = columns(self.rig.coding.groups, component)

@@ -193,8 +193,8 @@ def test_every_so_manieth_step_another_component_is_lent_by_another_v(rig, model
     telling = Telling(**vars(rig))
     judge = Energies(shown(rig, model, own), generator, telling, model, rig.placed(own), settings, recogniser)
     found = [judge({"w": codes}) for _ in range(8)]
-    always = {"pyramid", "pixel", "recognition"}
-    assert [set(terms) - always for terms in found] == 4 * [{"edit", "invariance", "edited_recognition"}, set()]
+    always, dear = {"pyramid", "pixel"}, {"edit", "invariance", "recognition", "edited_recognition"}
+    assert [set(terms) - always for terms in found] == 4 * [dear, set()]
     assert [component for component, _ in lent] == ["pose", "expression", "light", "pose"]
     assert not torch.equal(lent[0][1], lent[3][1])
 
@@ -206,10 +206,9 @@ def test_weights_and_rarity_scale_the_terms_and_zero_leaves_them_out(rig, model,
         settings = {"every": every, "weights": EmbedWeights(**weights)}
         return energies(rig, model, generator, own, **settings)({"w": codes})
 
-    plain = terms(1)
-    twice = terms(1, identity=2.0, edit=2.0, invariance=2.0)
-    rare = terms(3)
-    for name in ("identity", "edit", "invariance"):
+    names = ("identity", "edit", "invariance")
+    plain, twice, rare = terms(1), terms(1, **{name: 2 * getattr(EmbedWeights, name) for name in names}), terms(3)
+    for name in names:
         assert torch.allclose(twice[name], 2 * plain[name])
         assert torch.allclose(rare[name], (1 if name == "identity" else 3) * plain[name])
     assert set(terms(1, identity=0.0, edit=0.0, invariance=0.0)) == {"pyramid", "pixel"}
