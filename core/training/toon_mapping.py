@@ -85,8 +85,9 @@ class MappingLesson:
         return (grid.reshape(3, 8 * height, -1) / 2 + 0.5).clamp(0, 1)
 
     def packed(self, network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """A whole generator, its mean code that of a pool of z."""
-        return packed(Generator.of(self.generator(network), self.name))
+        """A whole generator, its mean code that of a pool of z; matrices in half precision (pictures move by 1e-3)."""
+        tensors, metadata = packed(Generator.of(self.generator(network), self.name))
+        return {name: value.half() if value.dim() > 1 else value for name, value in tensors.items()}, metadata
 
     def generator(self, network: nn.Module) -> StyleGan2:
         """The mapping network and the teacher's synthesis as one."""

@@ -33,7 +33,7 @@ from .kept import below, kept_adam, restore_adam
 from .loop import Step
 from .stylegan2_losses import discriminator_loss, generator_loss, lazy_adam, r1_penalty
 from .supervised import SupervisedSettings
-from .toon_regression import SceneGenerator, SceneLesson, load_scene_generator, packed_scenes, reconstruction
+from .toon_regression import SceneLesson, load_scene_generator, packed_scenes, reconstruction
 
 WEIGHTS, CODES, FEATURES = range(3)
 """What chance is for: the second number of its seed."""
@@ -187,7 +187,7 @@ class ToonSharpening:
         return self.network.drawn(ws, precision)
 
     def _judged(self, loss: Callable[..., Tensor], drawn: Tensor, scenes: Tensor | None, *real: Tensor) -> Tensor:
-        """loss of the scores of `drawn`, and of `real` pictures where it takes them, as a share of a whole batch."""
+        """Loss of the scores of `drawn`, and of `real` pictures where it takes them, as a share of a whole batch."""
         precision = usable_precision(PRECISIONS[self.settings.precision], drawn.device)
         scores = [self.judge(pictures, scenes, precision) for pictures in (drawn, *real)]
         return loss(*scores).mean() * len(drawn) / self.settings.batch

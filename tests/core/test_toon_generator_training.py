@@ -119,7 +119,7 @@ def test_the_whole_generator_loads_as_any_stylegan(scenes, tmp_path):
     assert generator.w_avg.abs().sum() > 0
     code = torch.randn(2, 16)
     drawn = load_scene_generator(scenes).drawn(code) / 2 + 0.5
-    torch.testing.assert_close(generator.draw(generator.latent(code)), drawn, atol=1e-5, rtol=0)
+    torch.testing.assert_close(generator.draw(generator.latent(code)), drawn, atol=4e-3, rtol=0)  # half precision
 
 
 def test_mapping_learns_the_codes_of_scenes(scenes):
