@@ -1,9 +1,9 @@
 """How exactly a rig edits, measured twice on latents that it has not seen: by its own DFR, and by a regressor that
 looks at the pictures of the edited latents.
 
-    python benchmarks/rig.py --generator weights/toon_stylegan.safetensors --rig weights/toon_rig.safetensors
+    python benchmarks/rig.py --runs DIR [--sheet FILE]
 
---runs DIR: the folder of the rig's training; the ablations are trained from its latents, shorter. --sheet FILE: a
+DIR is the folder that `train rig` wrote the rig into; the ablations learn from its latents, shorter. FILE becomes a
 picture of edits. Writes rig.md beside itself.
 """
 
@@ -39,6 +39,7 @@ from portrait_rig.core.networks.rig import COMPONENTS, FULL, SUBSET, columns  # 
 from portrait_rig.core.toon.corpus import HELD_OUT  # noqa: E402
 from portrait_rig.core.toon.world.render import ToonWorld  # noqa: E402
 from portrait_rig.core.toon.world.sampling import scene  # noqa: E402
+from portrait_rig.core.toon.world.scene import Scene  # noqa: E402
 from portrait_rig.core.training.latent_corpus import (  # noqa: E402
     Eye,
     LatentCorpus,
@@ -63,10 +64,11 @@ LAMPS = tuple((azimuth, elevation) for elevation in (0.0, 25.0) for azimuth in (
 LAMP_STRENGTH, LAMP_AMBIENT = 0.7, 0.5
 """Of the lights that are asked for; the toon world's lamps have about as much."""
 BARS = {"error": 0.3, "leak": 0.15, "residual": 0.02}
-SLIDERS_FACES, SELF_FACES, ROW = 24, 16, 6
-"""Latents under each slider, toon people whose likeness to themselves is measured, people on the sheet."""
-ABLATION_STEPS, ABLATION_BATCH = 200, 16
-"""Of every ablation's RigNets; the shipped ones learn longer."""
+SLIDERS_FACES, SELF_FACES, FLOOR_FACES, ROW = 24, 16, 32, 6
+"""Latents under each slider, toon people whose likeness to themselves is measured, those that are drawn anew with
+another's component, people on the sheet."""
+ABLATION_STEPS, ABLATION_BATCH, ABLATION_PAIRS = 120, 16, 64
+"""Of every ablation's RigNets; the shipped ones learn longer and are measured on more pairs."""
 ABSOLUTE_RECONSTRUCTION = 1.0
 """Weight for absolute wishes, which cannot be edited and left alone at once: a tenth, as the sheet of facts has it."""
 
@@ -235,6 +237,35 @@ def identities(bench: Bench, network: IdentityNetwork) -> dict[str, str]:
     }
 
 
+def floor(bench: Bench) -> list[str]:
+    """What the regressor measures where nothing is edited but scenes are drawn anew: toon people, then the same with
+    the next one's view, mood or lamp.
+    """
+    world, side = ToonWorld.load(), bench.eye.generator.size[0]
+    people = [scene(HELD_OUT + number) for number in range(FLOOR_FACES)]
+    changes = {
+        "pose": lambda own, other: replace(
+            own, view=replace(own.view, pitch=other.view.pitch, yaw=other.view.yaw, roll=other.view.roll)
+        ),
+        "expression": lambda own, other: replace(own, expression=other.expression, gaze=other.gaze),
+        "light": lambda own, other: replace(own, lamp=other.lamp),
+    }
+
+    def rows(scenes: Sequence[Scene]) -> Tensor:
+        pictures = torch.stack([world.snapshot(one, side).picture for one in scenes]).clamp(0, 1)
+        return bench.rig.rows_of(bench.eye.regressor.regress(pictures))
+
+    groups, before = bench.rig.coding.groups, rows(people)
+    names = [name for name, _ in groups]
+    lines = [f"| component | error | leak | {' | '.join(names)} |", f"| --- | --- | --- |{' --- |' * len(names)}"]
+    for component, change in changes.items():
+        after = rows([change(own, other) for own, other in zip(people, people[-1:] + people[:-1], strict=True)])
+        found = measured(before, after, before.roll(1, 0), before.std(0), groups, component, bench.effects)
+        cells = [f"{found.leaks[name]:.2f}" if name in found.leaks else "" for name in names]
+        lines.append(f"| {component} | {found.error:.2f} | {found.leak:.2f} | {' | '.join(cells)} |")
+    return lines
+
+
 def _of_toon_people(network: IdentityNetwork, eye: Eye, turns: Tensor) -> Tensor:
     world, found = ToonWorld.load(), []
     side = eye.generator.size[0]
@@ -321,14 +352,15 @@ def main() -> None:
     parser.add_argument("--generator", type=Path, default=HERE.parent / "weights" / "toon_stylegan.safetensors")
     parser.add_argument("--rig", type=Path, default=HERE.parent / "weights" / "toon_rig.safetensors")
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--no-ablations", action="store_true")
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
     model = load_face_model(HEAD)
     eye = Eye(load_generator(read(options.generator)), load_face_regressor(), model)
     rig = load_rig(options.rig)
-    corpus = None if options.runs is None else LatentCorpus(options.runs / "corpus", model)
-    effects = rig_effects(rig, eye, corpus)
+    corpus = LatentCorpus(options.runs / "corpus", model)
+    effects = FaceView(corpus, model, rig.coding).effects()
     with torch.no_grad():
         bench = Bench(eye, rig, options.pairs, effects)
         if options.sheet is not None:
@@ -337,23 +369,20 @@ def main() -> None:
         parts += [*edit_table(bench, {"the rig": by_rig(rig)}), "", "Leaks by group:", "",
                   *leak_table(bench, by_rig(rig)), "", f"What DFR misses of what the regressor sees in the same "
                   f"pictures, root of the share of variance: {misread(bench)}.", ""]  # fmt: skip
+        parts += ["What the regressor measures on perfect edits, scenes of the toon world that are drawn anew with "
+                  f"another's view, mood or lamp ({FLOOR_FACES} people):", "", *floor(bench), ""]  # fmt: skip
         for title, found in (("Sliders", sliders(bench)), ("Identity", identities(bench, load_identity_network()))):
             parts += [f"## {title}", "", *(f"- {name}: {value}" for name, value in found.items()), ""]
         parts += [f"An edit of all three components without drawing takes {speed(bench)} on one core.", ""]
     _write(parts)
-    if corpus is not None:
+    if not options.no_ablations:
         others = ablations(bench, corpus, RigSettings())
         with torch.no_grad():
-            table = edit_table(bench, {**others, "latent arithmetic": by_arithmetic(bench, corpus)})
-        parts += ["## Other ways", "", ABLATED.format(steps=ABLATION_STEPS, batch=ABLATION_BATCH), "", *table, ""]
+            few = Bench(eye, rig, ABLATION_PAIRS, effects)
+            table = edit_table(few, {**others, "latent arithmetic": by_arithmetic(few, corpus)})
+        told = ABLATED.format(steps=ABLATION_STEPS, batch=ABLATION_BATCH, pairs=ABLATION_PAIRS)
+        parts += ["## Other ways", "", told, "", *table, ""]
     _write(parts)
-
-
-def rig_effects(rig: Rig, eye: Eye, corpus: LatentCorpus | None) -> Tensor:
-    """[P] what a deviation of each number does to a drawn face, from the rig's own latents or from others."""
-    if corpus is None:
-        raise SystemExit("Give --runs, the folder of the rig's training.")
-    return FaceView(corpus, eye.model, rig.coding).effects()
 
 
 def _write(parts: Sequence[str]) -> None:
@@ -366,8 +395,8 @@ of the change of every other group by its spread over latents, their mean. Both 
 drawn face. residual: what an edit to its own parameters moves a latent, by the spread of latents. DFR is the rig's own
 reader; the regressor looks at the pictures of the edited latents, and the rig was not trained against it. Bold: beyond
 the bar (error 0.3, leak 0.15, residual 0.02)."""
-ABLATED = """Trained alike and shorter than the rig above: {steps} steps of {batch} latents a network. Absolute wishes
-have a tenth of the weight on the residual, without which they edit nothing. Latent arithmetic: the mean difference of
+ABLATED = """Trained alike and shorter than the rig above: {steps} steps of {batch} latents a network,
+measured on {pairs} pairs. Absolute wishes have a tenth of the weight on the residual, without which they edit nothing. Latent arithmetic: the mean difference of
 two groups of latents, as far as the component's strongest number (yaw; the expression or the light's coefficient that
 does most) has to move."""
 

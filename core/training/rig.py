@@ -29,9 +29,10 @@ from .supervised import LICENCE, SupervisedSettings
 
 CORPUS, DFR, RIG = "corpus", "dfr", "rig.safetensors"
 """Names in a rig's folder."""
-READING = SupervisedSettings(steps=1500, batch=128, rate=2e-3, decay=0.02, average=0.99)
-EDITING = SupervisedSettings(steps=600, batch=32, rate=4e-3, decay=0.0, average=0.99)
-"""Of the two stages. Chosen on a toon generator: on 10,000 latents, longer runs gain less than one part in twenty."""
+READING = SupervisedSettings(steps=1000, batch=128, rate=2e-3, decay=0.02, average=0.99)
+EDITING = SupervisedSettings(steps=400, batch=32, rate=4e-3, decay=0.0, average=0.99)
+"""Of the two stages. Chosen on a toon generator with some ten thousand latents, on which DFR learns by heart from about
+700 steps on and RigNets of 250 steps are within a tenth of what they come to."""
 
 
 @dataclass(frozen=True)

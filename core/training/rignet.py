@@ -28,7 +28,7 @@ from .supervised import CHANCE, WEIGHTS, Rows, SupervisedSettings, SupervisedTra
 
 RECONSTRUCTION = 10.0
 """Weight of the squared residual, as a share of the codes' variance. Chosen by the residual on held-out latents."""
-NATURAL = 0.01
+NATURAL = 0.003
 """Weight of an edit's length; chosen so that it costs less than the edit itself where both agree."""
 SHRINKAGE = 0.01
 """Share of the mean variance that is added to the codes' covariance, which may have directions without any."""
