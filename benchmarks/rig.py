@@ -395,10 +395,10 @@ of the change of every other group by its spread over latents, their mean. Both 
 drawn face. residual: what an edit to its own parameters moves a latent, by the spread of latents. DFR is the rig's own
 reader; the regressor looks at the pictures of the edited latents, and the rig was not trained against it. Bold: beyond
 the bar (error 0.3, leak 0.15, residual 0.02)."""
-ABLATED = """Trained alike and shorter than the rig above: {steps} steps of {batch} latents a network,
-measured on {pairs} pairs. Absolute wishes have a tenth of the weight on the residual, without which they edit nothing. Latent arithmetic: the mean difference of
-two groups of latents, as far as the component's strongest number (yaw; the expression or the light's coefficient that
-does most) has to move."""
+ABLATED = """Trained alike and shorter than the rig above: {steps} steps of {batch} latents a network, measured on
+{pairs} pairs. Absolute wishes have a tenth of the weight on the residual, without which they edit nothing. Latent
+arithmetic: the mean difference of two groups of latents, as far as the component's strongest number (yaw; the
+expression or the light's coefficient that does most) has to move."""
 
 if __name__ == "__main__":
     main()
