@@ -367,7 +367,7 @@ class RigSheet(io.ComfyNode):
             changed = rig_sheet.edited(rig, latent, wishes, face_model, strength)
             with host.working(len(changed)) as watch:
                 pictures = generate(stylegan, changed, watch=watch)
-        people = pictures.expand(-1, 3, -1, -1).unflatten(0, (len(latent), rows, columns))
+        people = pictures[:, :3].expand(-1, 3, -1, -1).unflatten(0, (len(latent), rows, columns))
         captions = [row.caption for row in wishes]
         sheets = [sheet(list(zip(captions, person, strict=True)), height) for person in people]
         return io.NodeOutput(host.picture_out(torch.stack(sheets)), _kept(changed))

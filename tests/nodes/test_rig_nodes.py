@@ -271,6 +271,18 @@ def test_a_sheet_of_lights_needs_no_face_model(exact, generator, latent):
     assert (shown(exact, cells).light[0] - shown(exact, cells).light[1]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_sheet_of_a_generator_of_grey_or_transparent_pictures(exact, latent, channels):
+    torch.manual_seed(0)
+    options = StyleGan2Options(
+        {4: 4, 8: 4}, MappingOptions(8, w_dim=toy_rig.W_DIM, num_layers=2), img_channels=channels
+    )
+    other = Generator.of(StyleGan2(options).eval().requires_grad_(False), "other")
+    given = {"rig": replace(exact, generator=other.id), "latent": replace(latent[:1], generator=other.id)}
+    image, _ = call(rig.RigSheet, stylegan=other, grid=rig.LIGHTS, columns=1, rows=1, height=16, **given)
+    assert image.shape[3] == 3
+
+
 def test_what_a_sheet_refuses(exact, generator, latent, head):
     given = {"stylegan": generator, "rig": exact, "latent": latent, "face_model": head}
     foreign = replace(latent, generator=GeneratorId("ffhq", "f2"))
