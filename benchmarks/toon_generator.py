@@ -67,7 +67,7 @@ By `python benchmarks/toon_generator.py FILE --corpus DIR --held-out DIR`. Every
 size: renders are reduced to it by area.
 
 - Inversion: held-out scenes (seeds from 1,000,000), all in one descent in {INVERSION.space}, from the mean, at the rate
-  {INVERSION.rate:g}, without noise on the codes, pixels weighted {INVERSION.pixel:g}, the pyramid {INVERSION.pyramid:g}.
+  {INVERSION.rate:g}, no noise on the codes, pixels weighted {INVERSION.pixel:g}, the pyramid {INVERSION.pyramid:g}.
 - Spread: of what `toon_regressor` sees in {COUNT:,} samples at ψ 1, by what it sees in {COUNT:,} renders. Smile: the
   mean of both corners' strengths; light: all 27 coefficients, the root of their summed variances.
 - Fréchet distance between {COUNT:,} samples and {COUNT:,} renders, in the embedding of `toon_identity` (of length 1)
