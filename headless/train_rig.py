@@ -15,6 +15,7 @@ from ..core.methods.regress import DEFAULT as TOON_REGRESSOR
 from ..core.methods.regress import load_face_regressor
 from ..core.networks.generator import load_generator
 from ..core.networks.rig import COMPONENTS, MODES
+from ..core.networks.running import PRECISIONS
 from ..core.training.dfr import TEACHERS
 from ..core.training.latent_corpus import Eye
 from ..core.training.loop import RunSettings
@@ -67,6 +68,8 @@ def add_rig(kinds: argparse._SubParsersAction) -> None:
                         "parameters, or the pictures through the renderer (default: %(default)s)")  # fmt: skip
     parser.add_argument("--mode", choices=MODES, default=DEFAULTS.rignet.mode, help="what a RigNet's decoder is told "
                         "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32", help="of the drawing of latents "
+                        "(default: %(default)s)")  # fmt: skip
     parser.add_argument("--components", default=",".join(COMPONENTS), metavar="A,B", help="default: %(default)s")
     parser.add_argument("--together", action="store_true", help="one run for all components: faster, and entangled")
     parser.add_argument("--pictures", action="store_true", help="RigNets compare with the pictures themselves, as "
@@ -101,7 +104,7 @@ def settings_of(options: argparse.Namespace) -> RigSettings:
 def _train(options: argparse.Namespace) -> int:
     try:
         settings, regressor = settings_of(options), load_face_regressor(options.regressor)
-        generator = load_generator(read(options.generator))
+        generator = replace(load_generator(read(options.generator)), precision=PRECISIONS[options.precision])
         model = load_face_model(options.face_model)
         eye = Eye(generator, regressor, model, landmarks_for(regressor), settings.corpus.side)
         run = RunSettings(
