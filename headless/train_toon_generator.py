@@ -15,7 +15,7 @@ from .train_toon import add_run_options, drive
 PLAIN = SupervisedSettings(decay=0.0, longest=1e6, warm_up=0.02)
 """Without what keeps classifiers from learning by heart: these networks see few pictures often."""
 SCENES = replace(PLAIN, steps=10_000, batch=16, rate=3e-2, precision="bf16")
-SHARP = replace(PLAIN, steps=4000, batch=16, rate=8e-4, precision="bf16")
+SHARP = replace(PLAIN, steps=4000, batch=12, rate=4e-3, precision="bf16")
 WHOLE = replace(PLAIN, steps=6000, batch=256, rate=10.0)
 """The mapping network's weights are a hundred times as large as others (rate multiplier 0.01), and so are its steps:
 after 400 of them 1.53 of a variance of 3.56 were left at a rate of 10, 1.73 at 3; after 600 at a rate of 0.3, 2.5."""
@@ -33,6 +33,12 @@ def add_toon_generator(kinds: argparse._SubParsersAction) -> None:
     sharp = _command(kinds, "toon-sharp", "second: the same made sharp, against a discriminator", SHARP)
     sharp.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="pictures, from `toon-corpus`")
     sharp.add_argument("--start", type=Path, required=True, metavar="FILE", help="a scene generator")
+    sharp.add_argument("--judge-rate", type=float, default=6e-3, metavar="RATE", help="of the discriminator "
+                       "(default: %(default)s)")  # fmt: skip
+    sharp.add_argument("--adversarial", type=float, default=0.8, metavar="WEIGHT", help="of the discriminator's "
+                       "verdict (default: %(default)s)")  # fmt: skip
+    sharp.add_argument("--reconstruction", type=float, default=1.5, metavar="WEIGHT", help="of the distance to the "
+                       "rendering (default: %(default)s)")  # fmt: skip
     sharp.set_defaults(make=_sharp)
 
     whole = _command(kinds, "toon-generator", "third: a StyleGAN2 out of it, z included", WHOLE)
@@ -71,7 +77,14 @@ def _sharp(options: argparse.Namespace) -> Trainer:
     from ..core.training.toon_sharpening import SharpeningSettings, ToonSharpening
 
     settings = SharpeningSettings(
-        steps=options.steps, batch=options.batch, rate=options.rate, precision=options.precision, seed=options.seed
+        steps=options.steps,
+        batch=options.batch,
+        rate=options.rate,
+        judge_rate=options.judge_rate,
+        reconstruction=options.reconstruction,
+        adversarial=options.adversarial,
+        precision=options.precision,
+        seed=options.seed,
     )
     return ToonSharpening(settings, Corpus(options.corpus), options.start)
 

@@ -297,6 +297,10 @@ class Synthesis(nn.Module):
             first += block.num_convs
         return picture.contiguous()
 
+    def readers(self) -> list[FullyConnected]:
+        """All layers that read a code: one of each convolution and of each picture."""
+        return [layer.affine for layer in self.modules() if isinstance(layer, (SynthesisLayer, ToRgb))]
+
     def style_weights(self) -> list[Tensor]:
         """What reads each of the num_ws codes, [O, w_dim]: a convolution's, and for the last code the picture's."""
         blocks = [getattr(self, f"b{resolution}") for resolution in self.options.channels]

@@ -3,10 +3,15 @@
 A scene generator draws from scenes. A mapping network learns to go from z straight to the w that the scene of z has
 (`core.toon.world.draws`): z ~ N(0, I) then gives people as the toon world has them, and the product is a StyleGAN2 like
 any other. Nothing is rendered, so scenes are made as fast as they are used up.
+
+What can be told of w from z by squared errors varies less than w does: whatever a network is unsure of, it draws as the
+mean. A linear map gives the codes back the covariance that they should have; the layers that read codes absorb it.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +37,10 @@ POOL, PASSES = 98_304, 16
 six times each, were learnt by heart."""
 WEIGHTS, POOLS, MEAN = range(3)
 """What chance is for: the second number of its seed."""
+LARGEST_STRETCH = 2.0
+"""By which one direction of codes is stretched at most: some hardly vary, and not by what they should."""
+COMPARED = 16_384
+"""Codes whose covariance is compared."""
 SHOWN = 32
 """Pictures on a sheet."""
 
@@ -76,9 +85,9 @@ class MappingLesson:
         """Pictures of the scenes of some z, and below each row those of the same z through the mapping network."""
         z = torch.randn(SHOWN, self.options.z_dim, generator=generator(self._seed, MEAN))
         device = next(network.parameters()).device
-        both = torch.stack(
-            [self._taught(z).to(device).unflatten(0, (4, -1)), network(z.to(device)).unflatten(0, (4, -1))], 1
-        )
+        matrix, shift, _ = self.stretch(network)
+        found = network(z.to(device)) @ matrix.to(device) + shift.to(device)
+        both = torch.stack([w.to(device).unflatten(0, (4, -1)) for w in (self._taught(z), found)], 1)
         pictures = torch.cat([self.teacher.to(device).drawn(part) for part in both.flatten(0, 2).split(8)]).cpu()
         height, width = pictures.shape[2:]
         grid = pictures.reshape(8, -1, 3, height, width).permute(2, 0, 3, 1, 4)
@@ -99,10 +108,29 @@ class MappingLesson:
         )
         whole.synthesis.load_state_dict(self.teacher.synthesis.state_dict())
         whole.mapping.load_state_dict({**network.state_dict(), "w_avg": whole.mapping.w_avg})
+        matrix, shift, centre = self.stretch(network)
         with torch.no_grad():
-            z = torch.randn(4096, self.options.z_dim, generator=generator(self._seed, MEAN))
-            whole.mapping.w_avg.copy_(whole.mapping.features(z).mean(0))
+            whole.mapping.w_avg.copy_(centre)
+            for layer in whole.synthesis.readers():
+                layer.bias += (layer.weight @ shift) / math.sqrt(layer.weight.shape[1])
+                layer.weight.copy_(layer.weight @ matrix)
         return whole.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def stretch(self, network: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """A matrix [w_dim, w_dim], symmetric, and shift [w_dim] that give the network's codes the mean and covariance of
+        those to be learnt (optimal transport between normal distributions), and the codes' own mean.
+        """
+        wanted = self._w[:COMPARED].double()
+        network = copy.deepcopy(network).cpu()
+        found = torch.cat([network(part) for part in self._z[:COMPARED].split(1024)]).double()
+        root = _power(torch.cov(found.T), 0.5)
+        inverse = _power(torch.cov(found.T), -0.5)
+        matrix = inverse @ _power(root @ torch.cov(wanted.T) @ root, 0.5) @ inverse
+        values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+        matrix = vectors * values.clamp(1.0, LARGEST_STRETCH) @ vectors.T
+        shift = wanted.mean(0) - matrix @ found.mean(0)
+        return matrix.float(), shift.float(), found.mean(0).float()
 
     def _refilled(self) -> int:
         """A pool of new scenes after every `PASSES` passes; how many there are."""
@@ -122,6 +150,12 @@ class MappingLesson:
         figure = self.teacher.options.figures
         rows = [scene_vector(scene_of_latent(one), figure=figure) for one in z.numpy()]
         return self.teacher.cpu().encode(torch.tensor(rows, dtype=torch.float32))
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """Of a symmetric matrix without negative eigenvalues; the smallest ones count as a millionth of the largest."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.clamp(min=1e-6 * float(values[-1])) ** exponent @ vectors.T
 
 
 @torch.no_grad()

@@ -55,12 +55,12 @@ class SharpeningSettings:
     """
 
     steps: int = 4000
-    batch: int = 16
-    rate: float = 8e-4
-    judge_rate: float = 2e-3
-    warm_up: int = 200
-    reconstruction: float = 4.0
-    adversarial: float = 0.1
+    batch: int = 12
+    rate: float = 4e-3
+    judge_rate: float = 6e-3
+    warm_up: int = 100
+    reconstruction: float = 1.5
+    adversarial: float = 0.8
     r1: float = 0.3
     width: int = 32
     half_life: float = 300.0

@@ -117,9 +117,35 @@ def test_the_whole_generator_loads_as_any_stylegan(scenes, tmp_path):
     latent = generator.map(torch.randn(3, latent_size()), truncation=0.7)
     assert generator.draw(latent).shape == (3, 3, 16, 16)
     assert generator.w_avg.abs().sum() > 0
-    code = torch.randn(2, 16)
-    drawn = load_scene_generator(scenes).drawn(code) / 2 + 0.5
-    torch.testing.assert_close(generator.draw(generator.latent(code)), drawn, atol=4e-3, rtol=0)  # half precision
+
+
+def test_stretched_codes_draw_what_they_stand_for(scenes):
+    """The generator's codes are the network's own; the scene generator's are those times a matrix."""
+    lesson = MappingLesson(scenes, SETTINGS, "toon", pool=64)
+    lesson.losses(lesson.network, 0, lambda *given: None)
+    matrix, shift, _ = lesson.stretch(lesson.network)
+    assert (matrix - torch.eye(16)).abs().max() > 0.01
+    whole, z = lesson.generator(lesson.network), torch.randn(3, latent_size())
+    drawn = whole(z, noise_mode="none")
+    wanted = load_scene_generator(scenes).drawn(lesson.network(z) @ matrix + shift)
+    torch.testing.assert_close(drawn, wanted, atol=2e-5, rtol=0)
+
+
+def test_the_stretch_gives_codes_their_covariance(scenes):
+    lesson = MappingLesson(scenes, SETTINGS, "toon", pool=64)
+    lesson.losses(lesson.network, 0, lambda *given: None)
+    matrix = torch.eye(16)
+    matrix[0, 0], matrix[1, 1] = 1.5, 1.2
+
+    class Shrunk(torch.nn.Module):  # gives the codes to be learnt, shrunk in two directions
+        def forward(self, z):
+            rows = [(lesson._z == one).all(1).nonzero()[0, 0] for one in z]
+            return (lesson._w[rows] - 1) @ torch.linalg.inv(matrix)
+
+    found, shift, _ = lesson.stretch(Shrunk())
+    codes = Shrunk()(lesson._z) @ found + shift
+    torch.testing.assert_close(torch.cov(codes.T), torch.cov(lesson._w.T), atol=2e-3, rtol=0)
+    torch.testing.assert_close(codes.mean(0), lesson._w.mean(0), atol=1e-4, rtol=0)
 
 
 def test_mapping_learns_the_codes_of_scenes(scenes):
