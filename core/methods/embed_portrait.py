@@ -12,6 +12,7 @@ published; those here were chosen on portraits of the toon world, see `benchmark
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -115,7 +116,7 @@ class Embedding:
         lines = []
         for number, (psnr, change) in enumerate(zip(self.inversion.psnr, self.change, strict=True)):
             alike = "" if self.similarity is None else f", similarity {self.similarity[number]:.2f}"
-            lines.append(f"portrait {number + 1}: PSNR {psnr:.1f} dB{alike}, changed by no edit {change:.1%}")
+            lines.append(f"portrait {number + 1}: PSNR {psnr:.1f} dB{alike}, an edit to itself changes {change:.1%}")
         return "\n".join(lines)
 
 
@@ -304,5 +305,6 @@ def _descent(codes: Tensor, energies: Energies, steps: int, rate: float, watch: 
 
 
 def _joined(before: Mapping[str, list[float]], after: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Two runs' histories as one. Both hold the same terms."""
-    return {name: [*before.get(name, []), *values] for name, values in after.items()}
+    """Two runs' histories as one; a term that a short run never worked out is NaN there."""
+    gaps = [[math.nan] * max(map(len, run.values()), default=0) for run in (before, after)]
+    return {name: [*before.get(name, gaps[0]), *after.get(name, gaps[1])] for name in {**before, **after}}

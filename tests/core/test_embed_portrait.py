@@ -259,6 +259,14 @@ def test_without_its_last_steps_it_stays_in_w(generator, rig, model, portrait, f
     assert found.similarity is None and "similarity" not in found.report()
 
 
+def test_steps_may_be_left_out_and_histories_keep_their_length(generator, rig, model, portrait, face):
+    given = portrait[:1], generator, rig, model, face[:1]
+    assert embed_portrait(*given, replace(TINY, w_steps=0, plus_steps=0)).history == {}
+    history = embed_portrait(*given, replace(TINY, w_steps=1, plus_steps=1, every=2)).history
+    assert {len(values) for values in history.values()} == {2}
+    assert history["edit"][0] > 0 and history["edit"][1] != history["edit"][1]  # NaN: not worked out
+
+
 def test_the_same_seed_gives_the_same_latent(generator, rig, model, portrait, face):
     first, again, other = (
         embed_portrait(portrait[:1], generator, rig, model, face[:1], replace(TINY, w_steps=0, seed=seed)).latent.w
