@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -122,9 +122,10 @@ class DfrLesson:
         return terms
 
     def progress(self) -> dict[str, Any]:
-        return {"rows": self._rows.progress(), "teacher": self.settings.teacher}
+        return {"rows": self._rows.progress(), **asdict(self.settings)}
 
     def go_on(self, progress: Mapping[str, Any]) -> None:
+        require_same(self.progress(), progress)
         self._rows.go_on(progress["rows"])
 
     def sheet(self, network: nn.Module) -> Tensor:
@@ -180,6 +181,13 @@ class DfrLesson:
             terms[f"statistics {name}"] = weight * getattr(params, name).square().sum(1).mean()
         tint = params.light - params.light.mean(2, keepdim=True)
         return terms | {"tint": TINT * tint.square().sum((1, 2)).mean()}
+
+
+def require_same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """UserError where another run's progress has other settings than this one's; the rows it has come to may differ."""
+    if changed := [name for name in ours if name != "rows" and ours[name] != theirs.get(name)]:
+        found = ", ".join(f"{name} {theirs.get(name)} (now {ours[name]})" for name in changed)
+        raise UserError(f"This run was begun with other settings: {found}. Set them back, or begin another run.")
 
 
 def rig_coding(corpus: LatentCorpus, model: FaceModel) -> FaceCoding:

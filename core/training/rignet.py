@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..networks.rig import COMPONENTS, DEFAULT_MODE, RigNet, columns, given, inputs_of, swapped
+from .dfr import require_same
 from .loop import Step
 from .rig_measures import measured, residual
 from .rig_view import View
@@ -204,10 +205,7 @@ class RigNetLesson:
         return {"rows": self._batch.progress(), **told}
 
     def go_on(self, progress: Mapping[str, Any]) -> None:
-        ours = self.progress()
-        if changed := [name for name in ("mode", "components", "layers") if ours[name] != progress.get(name)]:
-            found = ", ".join(f"{name} {progress.get(name)} (now {ours[name]})" for name in changed)
-            raise UserError(f"This run was begun with other settings: {found}. Set them back, or begin another run.")
+        require_same(self.progress(), progress)
         self._batch.go_on(progress["rows"])
 
     @torch.no_grad()
@@ -261,7 +259,12 @@ def _whitening(codes: Tensor) -> Tensor:
 
 
 class RigTrainer(SupervisedTrainer):
-    """Logs what held-out latents say beside the losses, now and then."""
+    """Logs what held-out latents say beside the losses, now and then. Its lessons have a `validation(network)`."""
+
+    def load_state(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Asks the lesson first: another one's weights may not even fit."""
+        self.lesson.go_on(plain["progress"])
+        super().load_state(tensors, plain)
 
     def advance(self, step: int) -> Step:
         done = super().advance(step)

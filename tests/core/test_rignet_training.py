@@ -190,7 +190,7 @@ def test_a_run_stops_goes_on_and_logs_the_validation(tmp_path):
 
 def test_a_run_of_another_mode_is_not_gone_on_with(tmp_path):
     train(toy(steps=2)[0], tmp_path, RunSettings(2))
-    with pytest.raises(UserError, match=r"mode difference_subset \(now absolute_full\)|size mismatch"):
+    with pytest.raises(UserError, match=r"mode difference_subset \(now absolute_full\)"):
         train(toy(steps=4, mode=FULL)[0], tmp_path, RunSettings(4), resume=True)
 
 
@@ -215,8 +215,7 @@ def test_numbers_without_effect_do_not_count():
     after = before.clone()
     after[:, 8], after[:, 5] = 1, 1
     found = measured(before, after, wanted, torch.ones(PARAMETERS), GROUPS, "pose", effects)
-    assert found.error == 0 and found.leaks["expression"] > 0  # its spread counts as next to nothing
-    assert found.leaks["light"] == 0
+    assert found.error == found.leak == 0
 
 
 def test_residual_is_a_share_of_the_codes_spread():
