@@ -121,6 +121,7 @@ class MappingLesson:
         """A matrix [w_dim, w_dim], symmetric, and shift [w_dim] that give the network's codes the mean and covariance of
         those to be learnt (optimal transport between normal distributions), and the codes' own mean.
         """
+        self._fill(max(self._made, 0))
         wanted = self._w[:COMPARED].double()
         network = copy.deepcopy(network).cpu()
         found = torch.cat([network(part) for part in self._z[:COMPARED].split(1024)]).double()
