@@ -211,9 +211,10 @@ def _page(bench: Bench, known: Known, args: argparse.Namespace, lines: list[str]
             "",
             f"{about}, {args.threads} thread. {len(known.before)} portraits of the toon world from seed {HELD_OUT:,} "
             f"on that look at most {FRONTAL:g}° to the side, {bench.generator.size[0]}² pixels, embedded, then turned "
-            f"by {args.turn:g}° by the rig (PIE: {args.approach_steps} steps of approach and its trials, {args.w_steps} "
-            f"in W, {args.plus_steps} in W+). Compared with the world's own render of the same scene turned by as much, "
-            "whole pictures in decibels; similarity to it by toon_identity; turn by toon_regressor, the median.",
+            f"by {args.turn:g}° by the rig. PIE: {args.approach_steps} steps of approach after its trials, "
+            f"{args.w_steps} in W, {args.plus_steps} in W+. Compared with the world's own render of the same scene "
+            "turned by as much, whole pictures in decibels; similarity to it by toon_identity, through which PIE "
+            "looks, too; turn by toon_regressor, the median.",
             "",
             *lines,
             "",
