@@ -54,7 +54,9 @@ def test_nothing_is_pinned_and_the_registry_finds_what_it_needs():
 def test_the_readme_names_both_commands_and_the_check_runs_them():
     readme = (pack.ROOT / "README.md").read_text(encoding="utf-8")
     found = dict(re.findall(r"<!-- (\w+) -->\n```sh\n(.+)\n```\n", readme))
-    assert found["quickstart"] == "pip install -e . && python -m portrait_rig run example_workflows/fit_3dmm.json"
+    assert found["quickstart"] == (
+        "pip install -e . && python -m portrait_rig run example_workflows/fit_3dmm.json example_workflows/toon_set.json"
+    )
     assert found["tests"] == 'pip install -e ".[test]" && python -m pytest'
     check = (pack.ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "command_after tests" in check and "command_after quickstart" in check
