@@ -22,7 +22,6 @@ from portrait_rig.core.training.generator_measures import Eyes, look
 from torch.nn import functional
 
 COUNT = 24
-pytestmark = pytest.mark.skipif(not DEFAULT.exists(), reason=f"{DEFAULT.name} is not there")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_its_people_differ_in_pose_and_person(samples):
     assert seen.values["yaw"].rad2deg().std() > 12 and seen.values["pitch"].rad2deg().std() > 4  # measured 23 and 7
     people = seen.features["identity"]
     alike = (people @ people.T).triu(1).sum() / (COUNT * (COUNT - 1) / 2)
-    assert alike < 0.4  # measured 0.19
+    assert alike < 0.4  # measured 0.05
 
 
 def test_it_finds_a_stranger_again(generator):
@@ -56,4 +55,4 @@ def test_it_finds_a_stranger_again(generator):
     start = InvertSettings(start="mean", steps=1, w_noise=0.0, rate=1e-6)
     settings = InvertSettings(start="mean", steps=40, w_noise=0.0, rate=0.2, pixel=20.0)
     before, after = (invert(picture, generator, chosen).psnr.item() for chosen in (start, settings))
-    assert after > 24 and before < 18  # measured 28 and 15
+    assert after > 24 and before < 18  # measured 26.9 and 14.5
