@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..types import FaceParams, common_batch
-from .light import light_from_direction
+from .light import light_from_direction, tint
 from .model import FaceModel, Group
 
 MOODS: dict[str, tuple[tuple[str, float], ...]] = {
@@ -135,15 +135,23 @@ def scaled(params: FaceParams, expression: float = 1.0, identity: float = 1.0, a
 
 
 def lit(
-    params: FaceParams, azimuth: float, elevation: float, strength: float, ambient: float, added: bool = False
+    params: FaceParams,
+    azimuth: float,
+    elevation: float,
+    strength: float,
+    ambient: float,
+    added: bool = False,
+    tinted: bool = False,
 ) -> FaceParams:
-    """White light from one side and from everywhere, instead of the present light or added to it.
+    """White light, or `tinted` as the present one, from one side and from everywhere, instead of that or added to it.
 
     azimuth, elevation: degrees; 0, 0 comes from the viewer, positive from the picture's right and from above.
     strength, ambient: 1 shows the albedo as it is where only this light falls.
     """
     numbers = (math.radians(azimuth), math.radians(elevation), strength, ambient)
     light = light_from_direction(*(params.light.new_tensor([number]) for number in numbers))
+    if tinted:
+        light = light * tint(params.light)
     return replace(params, light=params.light + light if added else light.expand_as(params.light).clone())
 
 

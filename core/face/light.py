@@ -59,9 +59,7 @@ CLAMPED_COSINE = (1 / 4, 1 / 2, 5 / 32)
 def sh_basis(normals: Tensor) -> Tensor:
     """[..., 3] unit normals -> [..., 9], Deep3D's basis with its factors: `shading = basis · light`."""
     x, y, z = normals.unbind(-1)
-    polynomials = torch.stack(
-        [torch.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], dim=-1
-    )
+    polynomials = torch.stack([torch.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], dim=-1)
     return polynomials * normals.new_tensor(DEEP3D_FACTORS)
 
 
@@ -150,8 +148,13 @@ def one_tint(light: Tensor) -> Tensor:
 
     Divided out of a photograph, a light whose tint changes over the face turns shadows and hair blue or purple.
     """
-    tint = light[:, :1].clamp_min(LEAST_TINT)
-    return light.mean(2, keepdim=True) * tint / tint.mean(2, keepdim=True)
+    return light.mean(2, keepdim=True) * tint(light)
+
+
+def tint(light: Tensor) -> Tensor:
+    """Light [B, 9, 3] -> [B, 1, 3], RGB of its mean over all directions, with the mean 1."""
+    even = light[:, :1].clamp_min(LEAST_TINT)
+    return even / even.mean(2, keepdim=True)
 
 
 def rotated_light(light: Tensor, rotation: Tensor) -> Tensor:

@@ -57,8 +57,15 @@ def light_rows(
     ]
 
 
-def edited(rig: Rig, latent: Latent, rows: Sequence[Row], model: FaceModel | None, strength: float = 1.0) -> Latent:
-    """Every latent in every cell: B · cells codes, person by person, row by row. strength: as in `edit`.
+def edited(
+    rig: Rig,
+    latent: Latent,
+    rows: Sequence[Row],
+    model: FaceModel | None,
+    strength: float = 1.0,
+    passes: int = 1,
+) -> Latent:
+    """Every latent in every cell: B · cells codes, person by person, row by row. strength, passes: as in `edit`.
 
     model: that of the rig; needed for rows of moods. UserError for no latent and for another generator's.
     """
@@ -72,7 +79,7 @@ def edited(rig: Rig, latent: Latent, rows: Sequence[Row], model: FaceModel | Non
         own = read_params(rig, person)
         wanted = join([wished(rig, own, cell, model=model)[0] for cell in cells])
         many = replace(person, w=person.w.expand(len(cells), -1, -1))
-        people.append(edit(rig, many, wanted, components, strength))
+        people.append(edit(rig, many, wanted, components, strength, passes))
     return joined(*people)
 
 

@@ -21,7 +21,7 @@ PARTS: dict[str, Part] = {"pose": "rotation", "expression": "expression", "light
 
 @dataclass(frozen=True)
 class Lamp:
-    """The light that `edit.lit` makes: degrees, degrees, strengths. added: to the light that is there."""
+    """The light that `edit.lit` makes, tinted as the light that is there: degrees, strengths. added: to that light."""
 
     azimuth: float
     elevation: float
@@ -75,7 +75,9 @@ class Sliders:
                 )
             params = edit.with_expression(params, model, dict(self.moods), self.changes)
         if (lamp := self.lamp) is not None:
-            params = edit.lit(params, lamp.azimuth, lamp.elevation, lamp.strength, lamp.ambient, lamp.added)
+            params = edit.lit(
+                params, lamp.azimuth, lamp.elevation, lamp.strength, lamp.ambient, lamp.added, tinted=True
+            )
         return params
 
 

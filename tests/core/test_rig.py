@@ -92,6 +92,20 @@ def test_strength_is_the_share_of_the_way(rig, people, others, strength):
         assert torch.equal(edit(rig, latent, others, ["pose"], 0.0).w, latent.w)
 
 
+def test_a_second_pass_brings_what_the_first_left(rig, people, others):
+    """Networks that go only half of the way leave a quarter after two passes, and a half after one."""
+    weak = {}
+    for component, network in rig.rignets.items():
+        weak[component] = RigNet(network.num_ws, network.w_dim, network.inputs)
+        weak[component].load_state_dict({key: 0.5 * weight for key, weight in network.state_dict().items()})
+    lazy, latent = replace(rig, rignets=weak), toy_rig.showing(rig, people)
+    for passes, share in ((1, 0.5), (2, 0.75), (3, 0.875)):
+        found = read_params(lazy, edit(lazy, latent, others, ["pose"], passes=passes)).angles
+        torch.testing.assert_close(found, torch.lerp(people.angles, others.angles, share), **CLOSE)
+    half = read_params(lazy, edit(lazy, latent, others, ["pose"], 0.5, 2)).angles
+    torch.testing.assert_close(half, torch.lerp(people.angles, others.angles, 0.375), **CLOSE)
+
+
 def test_one_goes_with_many_both_ways(rig, people, others):
     latent = toy_rig.showing(rig, people)
     for few, many in ((latent[:1], others), (latent, others[:1])):

@@ -9,7 +9,7 @@ import torch
 import toy_rig
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face import edit as face_edit
-from portrait_rig.core.face.light import dominant_light
+from portrait_rig.core.face.light import LUMA, dominant_light
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_picture
 from portrait_rig.core.methods import rig_sheet
@@ -100,7 +100,10 @@ def test_light_is_replaced_or_added(rig, people):
     direction, strength = dominant_light(alone.light)
     azimuth = torch.rad2deg(torch.atan2(direction[:, 0], direction[:, 2]))
     torch.testing.assert_close(azimuth, torch.full((3,), 40.0), rtol=0, atol=0.01)
-    torch.testing.assert_close(strength, torch.full((3,), 0.6))
+    own = people.light[:, 0] / people.light[:, 0].mean(1, keepdim=True)
+    torch.testing.assert_close(strength, 0.6 * own @ torch.tensor(LUMA))
+    tint = alone.light[:, 0] / alone.light[:, 0].mean(1, keepdim=True)
+    torch.testing.assert_close(tint, own)
     added, _ = wished(rig, people, Sliders(lamp=replace(LAMP, added=True)))
     torch.testing.assert_close(added.light, people.light + alone.light)
 
