@@ -59,7 +59,7 @@ SEED = 1_000_000
 WIDEST = 20.0
 """Degrees of the turns in which identity is compared."""
 YAWS = range(-25, 30, 5)
-MOODS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOODS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LAMPS = tuple((azimuth, elevation) for elevation in (0.0, 25.0) for azimuth in (-50.0, -25.0, 0.0, 25.0, 50.0))
 LAMP_STRENGTH, LAMP_AMBIENT = 0.7, 0.5
 """Of the lights that are asked for; the toon world's lamps have about as much."""
@@ -176,8 +176,8 @@ def slid(bench: Bench, asked: Sequence[Sliders], faces: int) -> list[Sight]:
 
 
 def rising(values: Tensor) -> float:
-    """Share of the columns of [steps, faces] that rise at every step."""
-    return float((values.diff(dim=0) > 0).all(0).float().mean())
+    """Share of the columns of [steps, faces] that never fall; they stay where a wish goes beyond a rig's reach."""
+    return float((values.diff(dim=0) >= 0).all(0).float().mean())
 
 
 def sliders(bench: Bench) -> dict[str, str]:
@@ -189,7 +189,7 @@ def sliders(bench: Bench) -> dict[str, str]:
     found["yaw: by angle"] = ", ".join(f"{yaw}: {row.median():.1f}" for yaw, row in zip(YAWS, off, strict=True))
     means = ", ".join(f"{value:.1f}" for value in yaws.mean(1))
     found["yaw: mean at each step"] = f"{means} ({'rising' if bool((yaws.mean(1).diff() > 0).all()) else 'not rising'})"
-    found["yaw: faces in which it always rises"] = f"{rising(yaws):.0%}"
+    found["yaw: faces in which it never falls"] = f"{rising(yaws):.0%}"
     names = bench.eye.model.expression.names
     for mood, shapes in (("smile", ("mouthSmile_L", "mouthSmile_R")), ("jaw_open", ("jawOpen",))):
         places = [names.index(shape) for shape in shapes]
@@ -198,9 +198,9 @@ def sliders(bench: Bench) -> dict[str, str]:
         means = seen.mean(1)
         found[f"{mood}: mean at {MOODS}"] = (
             f"{', '.join(f'{value:.2f}' for value in means)} "
-            f"({'rising' if bool((means.diff() > 0).all()) else 'not rising'})"
+            f"({'never falls' if bool((means.diff() >= 0).all()) else 'falls'})"
         )
-        found[f"{mood}: faces in which it always rises"] = f"{rising(seen):.0%}"
+        found[f"{mood}: faces in which it never falls"] = f"{rising(seen):.0%}"
     lamps = [Sliders(lamp=Lamp(azimuth, elevation, LAMP_STRENGTH, LAMP_AMBIENT)) for azimuth, elevation in LAMPS]
     asked = direction_from_angles(*torch.tensor(LAMPS).deg2rad().unbind(1))
     angles = [

@@ -25,14 +25,14 @@ from .latent_corpus import Eye, LatentCorpus, LatentCorpusSettings, make_latent_
 from .loop import Outcome, RunSettings, train
 from .rig_view import FaceView
 from .rignet import Reader, RigNetLesson, RigNetSettings, RigTrainer
-from .supervised import LICENCE, SupervisedSettings
+from .supervised import LICENCE, SupervisedSettings, halved
 
 CORPUS, DFR, RIG = "corpus", "dfr", "rig.safetensors"
 """Names in a rig's folder."""
 READING = SupervisedSettings(steps=1000, batch=128, rate=2e-3, decay=0.02, average=0.99)
-EDITING = SupervisedSettings(steps=400, batch=32, rate=4e-3, decay=0.0, average=0.99)
-"""Of the two stages. Chosen on a toon generator with some ten thousand latents, on which DFR learns by heart from about
-700 steps on and RigNets of 250 steps are within a tenth of what they come to."""
+EDITING = SupervisedSettings(steps=900, batch=24, rate=4e-3, decay=0.0, average=0.99)
+"""Of the two stages. Chosen on the toon generator with 16,000 latents: after 2500 steps DFR misses as much as after
+1000; the RigNet for pose has an error of 0.37 after 250 steps, 0.20 after 500 and 0.11 after 1000."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def train_rig(
         "licence": LICENCE, "pictures": corpus.about, "pictures_fingerprint": corpus.fingerprint,
         "measured": json.dumps(notes), **({"command": run.command} if run.command else {}),
     })  # fmt: skip
-    save_safetensors(path, tensors, metadata)
+    save_safetensors(path, halved(tensors), metadata)
     return RigOutcome(replace(load_rig(path), name=rig.name), outcome.sheet, path, report.lines)
 
 

@@ -27,9 +27,9 @@ from .rig_measures import measured, residual
 from .rig_view import View
 from .supervised import CHANCE, WEIGHTS, Rows, SupervisedSettings, SupervisedTrainer, generator
 
-RECONSTRUCTION = 10.0
+RECONSTRUCTION = 40.0
 """Weight of the squared residual, as a share of the codes' variance. Chosen by the residual on held-out latents."""
-NATURAL = 0.003
+NATURAL = 0.001
 """Weight of an edit's length; chosen so that it costs less than the edit itself where both agree."""
 SHRINKAGE = 0.01
 """Share of the mean variance that is added to the codes' covariance, which may have directions without any."""
