@@ -90,7 +90,7 @@ def seen_by(params: FaceParams, camera: Camera) -> FaceParams:
     )
     if not camera.perspective:
         return moved
-    rotation = _shortest_turn(functional.normalize(before, dim=1), functional.normalize(after, dim=1))
+    rotation = shortest_turn(functional.normalize(before, dim=1), functional.normalize(after, dim=1))
     turned = rotation @ rotation_matrix(params.angles)
     return replace(moved, angles=angles_from_matrix(turned), light=rotated_light(params.light, rotation))
 
@@ -102,7 +102,7 @@ def _resized(params: FaceParams, size: tuple[int, int]) -> FaceParams:
     return replace(params, camera=params.camera.resized(tuple(size)))
 
 
-def _shortest_turn(start: Tensor, end: Tensor) -> Tensor:
+def shortest_turn(start: Tensor, end: Tensor) -> Tensor:
     """Unit vectors [B, 3] twice, not opposite -> the rotation [B, 3, 3] that brings one onto the other."""
     x, y, z = torch.linalg.cross(start, end).unbind(-1)
     none = torch.zeros_like(x)
