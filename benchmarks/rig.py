@@ -378,7 +378,7 @@ def main() -> None:
                   f"another's view, mood or lamp ({FLOOR_FACES} people):", "", *floor(bench), ""]  # fmt: skip
         for title, found in (("Sliders", sliders(bench)), ("Identity", identities(bench, load_identity_network()))):
             parts += [f"## {title}", "", *(f"- {name}: {value}" for name, value in found.items()), ""]
-        parts += [FOUND, "", f"An edit of all three components without drawing takes {speed(bench)} on one core, beside other work.", ""]
+        parts += [FOUND, "", f"An edit of all three components without drawing takes {speed(bench)} on one core.", ""]
     _write(parts)
     if not options.no_ablations:
         others = ablations(bench, corpus, RigSettings())
