@@ -184,9 +184,9 @@ def test_every_so_manieth_step_another_component_is_lent_by_another_v(rig, model
     lent = []
 
     class Telling(Rig):
-        def moved(self, ws, wanted, component, strength=1.0):
+        def moved(self, ws, wanted, component):
             lent.append((component, wanted[0].clone()))
-            return super().moved(ws, wanted, component, strength)
+            return super().moved(ws, wanted, component)
 
     own = rows(rig)
     settings = replace(TINY, every=2, weights=EmbedWeights(identity=0.0))
