@@ -98,7 +98,7 @@ def train_rig(
     networks: dict[str, RigNet] = {}
     notes = {"dfr": _measured(trainer)}
     for components in settings.stages:
-        second = rignet_lesson(corpus, eye, reading, settings, components)
+        second = rignet_lesson(corpus, eye, reading, settings, components, lesson.effects)
         trainer = RigTrainer(settings.rignet_run, second)
         outcome = _run(trainer, folder / second.product, settings.rignet_run, run, report, resume)
         networks |= second.networks(trainer.average)
@@ -114,11 +114,15 @@ def train_rig(
 
 
 def rignet_lesson(
-    corpus: LatentCorpus, eye: Eye, reading: Rig, settings: RigSettings, components: tuple[str, ...]
-) -> RigNetLesson:
-    """What the second stage learns for these components. reading: the rig of the first stage."""
+    corpus: LatentCorpus, eye: Eye, reading: Rig, settings: RigSettings, components: tuple[str, ...],
+    effects: Tensor | None = None,
+) -> RigNetLesson:  # fmt: skip
+    """What the second stage learns for these components. reading: the rig of the first stage. effects: [P], those of
+    the view where they are known already.
+    """
     view = FaceView(corpus, eye.model, reading.coding)
-    reader = Reader(reading.dfr, reading.coding.groups, view.effects(), reading.coding.within)
+    effects = view.effects() if effects is None else effects
+    reader = Reader(reading.dfr, reading.coding.groups, effects, reading.coding.within)
 
     def draw(ws: Tensor) -> Tensor:
         return eye.generator.draw(eye.generator.latent(ws)).clamp(0, 1)
