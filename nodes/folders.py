@@ -59,7 +59,7 @@ def offered(embedded: Sequence[str], found: Sequence[str]) -> list[str]:
     embedded: names of the former, the default first; offered even where the file is missing. found: names out of
     `model_names`; what the pack embeds of other kinds is left out.
     """
-    own = {path.name for path in WEIGHTS.iterdir()}.union(embedded)
+    own = {path.name for path in WEIGHTS.glob("*")}.union(embedded)
     return [*embedded, *(name for name in found if name not in own)]
 
 

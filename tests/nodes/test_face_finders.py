@@ -33,7 +33,7 @@ def models(tmp_path, monkeypatch):
     folders.use_folders(tmp_path / "input", tmp_path / "output")
     monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    monkeypatch.setattr(folders, "PACK", tmp_path)
+    monkeypatch.setattr(folders, "WEIGHTS", tmp_path / "weights")
     folders.register_model_folder()
     return tmp_path / "models"
 
@@ -204,7 +204,7 @@ def test_a_missing_embedded_finder_is_named():
 def test_the_embedded_finder_is_sure_of_toons_and_of_no_photograph(monkeypatch):
     from portrait_rig.core.toon.world import ToonWorld, scene
 
-    monkeypatch.setattr(folders, "PACK", pack.ROOT)
+    monkeypatch.setattr(folders, "WEIGHTS", pack.ROOT / "weights")
     folders.register_model_folder()
     with torch.inference_mode():
         drawn = [ToonWorld.load().render(scene(seed), 256) for seed in (1_000_001, 1_000_004)]
