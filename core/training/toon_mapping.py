@@ -118,7 +118,7 @@ class MappingLesson:
 
     @torch.no_grad()
     def stretch(self, network: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """A matrix [w_dim, w_dim], symmetric, and shift [w_dim] that give the network's codes the mean and covariance of
+        """A symmetric matrix [w_dim, w_dim] and a shift [w_dim] that give the codes the mean and covariance of
         those to be learnt (optimal transport between normal distributions), and the codes' own mean.
         """
         self._fill(max(self._made, 0))
