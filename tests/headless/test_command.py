@@ -111,7 +111,8 @@ def test_a_stop_is_told_and_has_its_status(folder, capsys, how):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to the whole console")
 def test_ctrl_c_stops_within_half_a_second_and_leaves_nothing_half_written(folder):
     script = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 sys.path.insert(0, {str(pack.ROOT / "tests")!r})
 import pack; pack.load()
 from pathlib import Path
