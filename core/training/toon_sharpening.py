@@ -35,7 +35,7 @@ from .stylegan2_losses import discriminator_loss, generator_loss, lazy_adam, r1_
 from .supervised import SupervisedSettings
 from .toon_regression import SceneLesson, load_scene_generator, packed_scenes, reconstruction
 
-WEIGHTS, CODES, FEATURES = range(3)
+WEIGHTS, CODES = range(2)
 """What chance is for: the second number of its seed."""
 BETAS, R1_INTERVAL = (0.0, 0.99), 16
 """Of Adam; steps between two R1 penalties (stylegan2-ada-pytorch)."""
