@@ -102,7 +102,7 @@ class FindFace(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, points_file: str | None = None, **others: object) -> object:
         """A points file that was saved anew is read anew."""
-        return folders.file_state(folders.input_path(points_file)) if points_file else None
+        return folders.input_state(points_file)
 
     @classmethod
     def execute(

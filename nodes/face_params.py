@@ -318,7 +318,7 @@ class LoadFaceParams(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was written anew is read anew."""
-        return None if file is None else folders.file_state(folders.input_path(file))
+        return folders.input_state(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,16 +51,6 @@ def model_names(
     if folder_with is not None:
         names |= {str(Path(name).parent) for name in files if Path(name).name == folder_with} - {"."}
     return sorted(names)
-
-
-def offered(embedded: Sequence[str], found: Sequence[str]) -> list[str]:
-    """What a loader offers: the files of its kind that come with the pack, then those of the user.
-
-    embedded: names of the former, the default first; offered even where the file is missing. found: names out of
-    `model_names`; what the pack embeds of other kinds is left out.
-    """
-    own = {path.name for path in WEIGHTS.glob("*")}.union(embedded)
-    return [*embedded, *(name for name in found if name not in own)]
 
 
 def model_path(name: str, origin: str = "", licence: str = "", also: Collection[str] = ()) -> Path:
@@ -156,6 +146,11 @@ def file_state(path: Path) -> tuple[str, int, float]:
     """What a node's `fingerprint_inputs` returns for a file it reads, so that one written anew is read anew."""
     state = path.stat()
     return str(path), state.st_size, state.st_mtime
+
+
+def input_state(name: str | None) -> object:
+    """`file_state` of a file that `input_path` finds; None where none is named."""
+    return file_state(input_path(name)) if name else None
 
 
 def output_path(prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> OutputFile:

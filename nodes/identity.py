@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,10 +12,15 @@ from ..core.methods.identity import DEFAULT, IdentityNetwork, compare, load_iden
 from ..core.types import Landmarks
 from . import folders, host
 from .host import io
+from .model_files import ModelFiles
 
-EXTENSIONS = frozenset({".safetensors", ".pth", ".pt", ".onnx"})
-ORIGIN = "insightface (github.com/deepinsight/insightface), its packs buffalo_l and antelopev2 or arcface_torch"
-LICENCE = "non-commercial research only"
+FILES = ModelFiles(
+    DEFAULT.name,
+    {".safetensors", ".pth", ".pt", ".onnx"},
+    also=[folders.INSIGHTFACE_FOLDER],
+    origin="insightface (github.com/deepinsight/insightface), its packs buffalo_l and antelopev2 or arcface_torch",
+    licence="non-commercial research only",
+)
 DECIMALS = 4
 """Of a similarity as text; the fifth one already differs between machines."""
 
@@ -26,7 +30,6 @@ class LoadIdentityNetwork(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        found = folders.model_names(EXTENSIONS, also=[folders.INSIGHTFACE_FOLDER])
         return io.Schema(
             node_id="PortraitRigLoadIdentityNetwork",
             display_name="Load Identity Network",
@@ -34,11 +37,8 @@ class LoadIdentityNetwork(io.ComfyNode):
             description="Loads a network that knows faces apart: the embedded one of toon heads, or ArcFace for "
             "photographs as insightface publishes it (.pth, or the recogniser .onnx of buffalo_l or antelopev2).",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=folders.offered([DEFAULT.name], found),
-                    default=DEFAULT.name,
-                    tooltip=f"A file of models/{folders.MODEL_FOLDER} or models/{folders.INSIGHTFACE_FOLDER}. "
+                FILES.choice(
+                    f"A file of models/{folders.MODEL_FOLDER} or models/{folders.INSIGHTFACE_FOLDER}. "
                     f"{DEFAULT.name} comes with the pack and knows toon heads only. Of insightface's packs take "
                     "w600k_r50.onnx or glintr100.onnx; they are for non-commercial research.",
                 )
@@ -58,12 +58,12 @@ class LoadIdentityNetwork(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return folders.file_state(_path(file))
+        return FILES.state(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         with host.loading():
-            network = load_identity_network(_path(file))
+            network = load_identity_network(FILES.path(file))
         about = network.describe()
         return io.NodeOutput(network, about, ui=host.show_text(about))
 
@@ -132,10 +132,6 @@ class IdentitySimilarity(io.ComfyNode):
             host.picture_out(_side_by_side(*found.crops)),
             ui=host.show_text(_in_lines(told)),
         )
-
-
-def _path(file: str | None) -> Path:
-    return folders.model_path(file or DEFAULT.name, ORIGIN, LICENCE, also=[folders.INSIGHTFACE_FOLDER])
 
 
 def _in_lines(texts: list[str]) -> str:

@@ -348,7 +348,7 @@ class LoadLatent(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was written anew is read anew."""
-        return None if file is None else folders.file_state(folders.input_path(file))
+        return folders.input_state(file)
 
     @classmethod
     def execute(cls, file: str, stylegan: Generator | None = None) -> io.NodeOutput:

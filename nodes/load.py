@@ -10,10 +10,11 @@ from ..core.face import models, points_text
 from ..core.face.landmarks import choose
 from . import folders, host
 from .host import io
+from .model_files import ModelFiles
 
-FACE_MODEL_EXTENSIONS = frozenset({".safetensors", ".pkl", ".mat", ".npz"})
 ICT_FOLDER_MARK = "generic_neutral_mesh.obj"
 """A folder that holds it is ICT-FaceKit's FaceXModel."""
+FILES = ModelFiles(models.DEFAULT.name, {".safetensors", ".pkl", ".mat", ".npz"}, folder_with=ICT_FOLDER_MARK)
 EXAMPLES = folders.PACK / "examples"
 
 
@@ -22,8 +23,6 @@ class LoadFaceModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        embedded = models.DEFAULT.name
-        found = folders.model_names(FACE_MODEL_EXTENSIONS, folder_with=ICT_FOLDER_MARK)
         return io.Schema(
             node_id="PortraitRigLoadFaceModel",
             display_name="Load Face Model",
@@ -31,11 +30,8 @@ class LoadFaceModel(io.ComfyNode):
             description="Loads a 3D morphable face model: the embedded toon head, ICT-FaceKit, FLAME, or BFM 2009 in "
             "Deep3D's layout. What a file is, is seen from its contents.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=folders.offered([embedded], found),
-                    default=embedded,
-                    tooltip=f"A file of models/{folders.MODEL_FOLDER}, or ICT-FaceKit's folder there; {embedded} comes "
+                FILES.choice(
+                    f"A file of models/{folders.MODEL_FOLDER}, or ICT-FaceKit's folder there; {FILES.default} comes "
                     "with the pack. FLAME and BFM are not free to pass on: get them from their authors.",
                 )
             ],
@@ -52,12 +48,12 @@ class LoadFaceModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return folders.file_state(folders.model_path(file))
+        return FILES.state(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         with host.loading():
-            model = models.load_face_model(folders.model_path(file))
+            model = models.load_face_model(FILES.path(file))
         about = f"{model.describe()}\nexpressions: {', '.join(model.expression.names)}"
         return io.NodeOutput(model, about, ui=host.show_text(about))
 

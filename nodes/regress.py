@@ -11,8 +11,9 @@ from ..core.methods.regress import DEFAULT, FaceRegressor, as_one_person, load_f
 from ..core.types import FaceParams, Landmarks, common_batch
 from . import folders, host
 from .host import io
+from .model_files import ModelFiles
 
-EXTENSIONS = frozenset({".safetensors", ".pth", ".tar"})
+FILES = ModelFiles(DEFAULT.name, {".safetensors", ".pth", ".tar"})
 
 
 class LoadFaceRegressor(io.ComfyNode):
@@ -20,7 +21,6 @@ class LoadFaceRegressor(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        found = folders.model_names(EXTENSIONS)
         return io.Schema(
             node_id="PortraitRigLoadFaceRegressor",
             display_name="Load Face Regressor",
@@ -28,11 +28,8 @@ class LoadFaceRegressor(io.ComfyNode):
             description="Loads a network that sees face parameters in a picture: the embedded one of the toon head, "
             "Deep3DFaceRecon's or DECA's as published, or one trained here. What a file is, is seen from its contents.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=folders.offered([DEFAULT.name], found),
-                    default=DEFAULT.name,
-                    tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. "
+                FILES.choice(
+                    f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. "
                     "Deep3DFaceRecon's epoch_20.pth and DECA's deca_model.tar are to be had from their authors only.",
                 )
             ],
@@ -48,12 +45,12 @@ class LoadFaceRegressor(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return folders.file_state(folders.model_path(file))
+        return FILES.state(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         with host.loading():
-            regressor = load_face_regressor(folders.model_path(file))
+            regressor = load_face_regressor(FILES.path(file))
         about = regressor.describe()
         return io.NodeOutput(regressor, about, ui=host.show_text(about))
 

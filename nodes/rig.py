@@ -31,8 +31,9 @@ from .face_params import (
     mood_inputs,
 )
 from .host import io
+from .model_files import ModelFiles
 
-EXTENSIONS = frozenset({".safetensors"})
+FILES = ModelFiles(DEFAULT.name, {".safetensors"})
 TAKEN_AT_FIRST = frozenset({"pose", "expression"})
 LIMIT_DEGREES = 90.0
 """Of a head's angle: beyond it no face is seen."""
@@ -68,11 +69,8 @@ class LoadRig(io.ComfyNode):
             description="Loads a rig (StyleRig): networks that read a generated face's 3D parameters from its latent, "
             "and change its pose, expression and light. The embedded one, or one that Train Rig made.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=folders.offered([DEFAULT.name], folders.model_names(EXTENSIONS)),
-                    default=DEFAULT.name,
-                    tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack and goes "
+                FILES.choice(
+                    f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack and goes "
                     "with its toon_stylegan and toon_head. No rig of a photographic generator was ever published; "
                     "Train Rig makes one.",
                 )
@@ -90,12 +88,12 @@ class LoadRig(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return folders.file_state(folders.model_path(file))
+        return FILES.state(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         with host.loading():
-            rig = load_rig(folders.model_path(file))
+            rig = load_rig(FILES.path(file))
         about = rig.describe()
         return io.NodeOutput(rig, about, ui=host.show_text(about))
 

@@ -14,10 +14,11 @@ from ..core.networks.stylegan2 import NOISE_MODES
 from ..core.types import Latent
 from . import folders, host
 from .host import io
+from .model_files import ModelFiles
 
-EXTENSIONS = frozenset({".safetensors", ".pkl", ".pt", ".pth", ".tar"})
 OTHER_FOLDERS = ("stylegan", "stylegan2", "stylegan3", "gan")
 """Model folders that other packs may have registered; files there are offered, too."""
+FILES = ModelFiles(DEFAULT.name, {".safetensors", ".pkl", ".pt", ".pth", ".tar"}, also=OTHER_FOLDERS)
 IN_MODELS, IN_OUTPUT = f"models/{folders.MODEL_FOLDER}", "output"
 MOST_AT_ONCE = 256
 
@@ -35,12 +36,10 @@ class LoadStyleGan(io.ComfyNode):
             "rosinality's .pt, StyleGAN-Human, TensorFlow pickles, or .safetensors; or the embedded one of toon "
             "people. Nothing in a file is executed.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=folders.offered(_embedded(), folders.model_names(EXTENSIONS, also=OTHER_FOLDERS)),
-                    default=DEFAULT.name,
-                    tooltip=f"A file of models/{folders.MODEL_FOLDER} (or models/stylegan, where another pack has one)."
+                FILES.choice(
+                    f"A file of models/{folders.MODEL_FOLDER} (or models/stylegan, where another pack has one)."
                     f" {DEFAULT.name} comes with the pack and draws portraits of toon people.",
+                    _others_embedded(),
                 ),
                 io.Combo.Input(
                     "which",
@@ -76,12 +75,12 @@ class LoadStyleGan(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> object:
         """A file that was replaced is loaded anew."""
-        return None if file is None else folders.file_state(folders.model_path(file, also=OTHER_FOLDERS))
+        return FILES.state(file)
 
     @classmethod
     def execute(cls, file: str, which: str, precision: str, compile: bool) -> io.NodeOutput:
         with host.loading():
-            generator = load_generator(read(folders.model_path(file, also=OTHER_FOLDERS)), which)
+            generator = load_generator(read(FILES.path(file)), which)
         told = []
         if compile or PRECISIONS[precision] is not None:
             with host.memory(generator.network):
@@ -185,10 +184,10 @@ class SaveStyleGan(io.ComfyNode):
         return io.NodeOutput(str(path), ui=host.show_text(str(path)))
 
 
-def _embedded() -> list[str]:
-    """Names of the pack's own generators, the default first."""
+def _others_embedded() -> list[str]:
+    """Names of the pack's own generators beside the default."""
     found = [path.name for path in sorted(folders.WEIGHTS.glob("*.safetensors")) if is_generator(tensor_names(path))]
-    return [DEFAULT.name, *(name for name in found if name != DEFAULT.name)]
+    return [name for name in found if name != DEFAULT.name]
 
 
 NODES = [LoadStyleGan, GenerateImage, SaveStyleGan]

@@ -15,8 +15,9 @@ from ..core.methods.unwrap import FILLS, LARGEST_SIZE, SMALLEST_SIZE, UnwrapSett
 from ..core.types import FaceParams, Latent, common_batch
 from . import folders, host
 from .host import io
+from .model_files import ModelFiles
 
-EXTENSIONS = frozenset({".safetensors", ".pkl", ".pt", ".pth", ".npz"})
+FILES = ModelFiles(DEFAULT.name, {".safetensors", ".pkl", ".pt", ".pth", ".npz"})
 OWN, FREE = "(colours of the face model)", "(free map)"
 """The choices that need a face model in place of a file."""
 MOST_MAPS = 4096
@@ -29,7 +30,6 @@ class LoadTextureGan(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        found = folders.model_names(EXTENSIONS)
         return io.Schema(
             node_id="PortraitRigLoadTextureGan",
             display_name="Load Texture GAN",
@@ -38,12 +38,10 @@ class LoadTextureGan(io.ComfyNode):
             "head, a progressive GAN, a StyleGAN2 of UV maps such as FFHQ-UV's, FLAME's texture space, or one that "
             "Train Texture GAN made. Nothing in a file is executed.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=folders.offered([DEFAULT.name, OWN, FREE], found),
-                    default=DEFAULT.name,
-                    tooltip=f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. {OWN} needs "
+                FILES.choice(
+                    f"A file of models/{folders.MODEL_FOLDER}; {DEFAULT.name} comes with the pack. {OWN} needs "
                     f"no file: the face model's own albedo directions. {FREE}: any map at all, for fits.",
+                    (OWN, FREE),
                 ),
                 io.Int.Input(
                     "texture_size",
@@ -71,7 +69,7 @@ class LoadTextureGan(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **others: object) -> object:
         """A file that was replaced is loaded anew."""
-        return file if file in (None, OWN, FREE) else folders.file_state(folders.model_path(file))
+        return file if file in (OWN, FREE) else FILES.state(file)
 
     @classmethod
     def execute(cls, file: str, texture_size: int, face_model: FaceModel | None = None) -> io.NodeOutput:
@@ -81,7 +79,7 @@ class LoadTextureGan(io.ComfyNode):
             if file in (OWN, FREE):
                 gan = (own_textures if file == OWN else free_textures)(face_model, texture_size)
             else:
-                gan = load_texture_gan(folders.model_path(file), face_model.layout if face_model else None)
+                gan = load_texture_gan(FILES.path(file), face_model.layout if face_model else None)
         about = gan.describe()
         return io.NodeOutput(gan, about, ui=host.show_text(about))
 

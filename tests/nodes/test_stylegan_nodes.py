@@ -141,7 +141,7 @@ def test_a_file_of_another_packs_folder(home):
     save_safetensors(home / "models" / "stylegan" / "theirs.safetensors", *packed(small()))
     refuses("'theirs.safetensors' is missing", stylegan.LoadStyleGan, file="theirs.safetensors")
     host.folder_paths.folder_names_and_paths["stylegan"] = ([str(home / "models" / "stylegan")], {".safetensors"})
-    assert "theirs.safetensors" in folders.model_names(stylegan.EXTENSIONS, also=stylegan.OTHER_FOLDERS)
+    assert "theirs.safetensors" in stylegan.LoadStyleGan.INPUT_TYPES()["required"]["file"][1]["options"]
     assert call(stylegan.LoadStyleGan, file="theirs.safetensors")[0].id.name == "theirs"
 
 

@@ -85,7 +85,7 @@ def test_what_needs_no_file(model):
 def test_a_file_in_the_models_folder(gan, model, home, monkeypatch):
     from portrait_rig.core.checkpoints import save_safetensors
 
-    monkeypatch.setattr(folders, "model_path", lambda name, **_: home / name)
+    monkeypatch.setattr(folders, "model_path", lambda name, *_: home / name)
     tensors, metadata = texture_gan.packed(gan)
     del metadata["face_model"]
     save_safetensors(home / "x.safetensors", tensors, metadata)
