@@ -17,7 +17,7 @@ from ..core.training.stylegan2_settings import StyleGan2Settings
 from ..core.training.team import Team
 from ..core.training.texture_gan import TextureGanTrainer
 from ..core.training.toon_texture import DEFAULTS, ToonTextureLesson
-from ..nodes.texture_train import found_by_itself
+from ..nodes.face_finders import find_automatically
 from . import train, train_toon
 from .run import FAILED
 
@@ -79,7 +79,7 @@ def _unwrapped(options: argparse.Namespace, model: FaceModel) -> Path:
     maps = options.out / MAPS
     settings = FitSettings(texture_size=options.resolution)
     with train.bar(len(files_in(options.portraits)), True) as watch:
-        harvest = unwrap_folder(options.portraits, maps, model, found_by_itself, settings, watch)
+        harvest = unwrap_folder(options.portraits, maps, model, find_automatically, settings, watch)
     if harvest.skipped:
         print(f"Left out: {named(harvest.skipped)}.", file=sys.stderr)
     return maps

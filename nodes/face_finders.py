@@ -49,7 +49,7 @@ def find(source: str, pictures: Tensor, minimum_score: float) -> Frames:
     return next(finder for finder in FINDERS if finder.name == source).find(pictures, minimum_score)
 
 
-def find_automatically(pictures: Tensor, minimum_score: float) -> Frames:
+def find_automatically(pictures: Tensor, minimum_score: float = find_toon.MINIMUM_SCORE) -> Frames:
     """Faces by the first installed finder that finds one in every picture, else by the one that finds them in most.
 
     All pictures of a call are marked by the same finder. UserError where none but drawn faces could be looked for and

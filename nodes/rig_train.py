@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ..core.face.landmarks import choose
 from ..core.face.model import FaceModel
-from ..core.methods.find_toon import MINIMUM_SCORE
 from ..core.methods.regress import CodedRegressor, FaceRegressor
 from ..core.networks.generator import Generator
 from ..core.networks.rig import COMPONENTS, MODES
@@ -20,7 +19,7 @@ from ..core.types import Landmarks
 from . import host
 from .face_finders import find_automatically
 from .host import io
-from .train import MOST_STEPS, RUNS, run_folder
+from .training_runs import MOST_STEPS, kept_in, name_input, run_folder, writing_inputs
 
 DEFAULTS = RigSettings()
 SEPARATELY, TOGETHER = "each by itself", "together"
@@ -53,11 +52,7 @@ class TrainRig(io.ComfyNode):
                     tooltip="Looks at every drawn portrait once. The rig reads no better than it does, so take one "
                     "that knows such faces.",
                 ),
-                io.String.Input(
-                    "name",
-                    default="my_rig",
-                    tooltip=f"Of the rig and its runs: everything is written to {RUNS}/NAME in the output folder.",
-                ),
+                name_input("my_rig", "Of the rig and its runs"),
                 io.Int.Input(
                     "latents",
                     default=DEFAULTS.corpus.count,
@@ -159,22 +154,7 @@ class TrainRig(io.ComfyNode):
                     tooltip="Features of DFR's two inner layers.",
                     extra_dict=host.ADVANCED,
                 ),
-                io.Int.Input(
-                    "checkpoint_every",
-                    default=RunSettings.checkpoint_every,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="Steps between two checkpoints, which a crash loses at most. Cancel writes one, too.",
-                    extra_dict=host.ADVANCED,
-                ),
-                io.Int.Input(
-                    "sheet_every",
-                    default=RunSettings.sheet_every,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="Steps between two sheets of edited portraits; the newest is the live preview.",
-                    extra_dict=host.ADVANCED,
-                ),
+                *writing_inputs("edited portraits"),
             ],
             outputs=[
                 host.RigNet.Output(
@@ -236,7 +216,7 @@ class TrainRig(io.ComfyNode):
             regressor = host.fresh(face_regressor)
             eye = Eye(generator, regressor, host.fresh(face_model), landmarks_for(regressor), picture_side)
             outcome = train_rig(place, eye, settings, run, watch, resume)
-        report = "\n".join([*outcome.report, f"everything is in {RUNS}/{name} of the output folder"])
+        report = "\n".join([*outcome.report, kept_in(name)])
         return io.NodeOutput(
             outcome.rig, host.picture_out(outcome.sheet[None]), report, ui=host.show_text(report)
         )
@@ -248,8 +228,7 @@ def landmarks_for(regressor: FaceRegressor) -> Finder | None:
 
 
 def _found_by_itself(pictures: Tensor) -> Landmarks:
-    frames = find_automatically(pictures, MINIMUM_SCORE)
-    return choose(frames, (pictures.shape[2], pictures.shape[3]), missing="pass")[0]
+    return choose(find_automatically(pictures), (pictures.shape[2], pictures.shape[3]), missing="pass")[0]
 
 
 NODES = [TrainRig]

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 from torch import Tensor
 
-from ..core.face.landmarks import Frames
 from ..core.face.model import FaceModel
-from ..core.methods.find_toon import MINIMUM_SCORE
 from ..core.methods.fit import FitSettings
 from ..core.training.augment import AugmentSettings
-from ..core.training.images import BatchPictures, FolderPictures, PictureSource, files_in, named
-from ..core.training.loop import RunSettings, train
+from ..core.training.images import files_in, named
+from ..core.training.loop import RunSettings
 from ..core.training.portrait_textures import MAPS, unwrap_folder
-from ..core.training.stylegan2_settings import AUTO, StyleGan2Settings, settings_for
+from ..core.training.stylegan2_settings import AUTO, StyleGan2Settings
 from ..core.training.texture_gan import RESOLUTION, TextureGanTrainer
 from . import folders, host
 from .face_finders import find_automatically
 from .host import io
-from .incoming import picture_in
-from .train import MOST_STEPS, RESOLUTIONS, RUNS, TrainStyleGan, folder_state, run_folder, told
+from .train import TrainStyleGan
+from .training_runs import (
+    MOST_STEPS,
+    RESOLUTIONS,
+    RUNS,
+    folder_state,
+    generator_settings,
+    name_input,
+    pictures_from,
+    run_folder,
+    told,
+    trained,
+)
 
 UV_MAPS, PORTRAITS = "UV maps", "portraits"
 SHARED = ("batch", "gamma", "augmentation", "seed", "resume", "channel_base", "channel_max", "latent_size",
@@ -45,12 +53,7 @@ class TrainTextureGan(io.ComfyNode):
                 host.FaceModel.Input(
                     "face_model", tooltip="Whose UV layout the maps have; portraits are fitted with it."
                 ),
-                io.String.Input(
-                    "name",
-                    default="my_textures",
-                    tooltip=f"Of the generator and of its run: everything is written to {RUNS}/NAME in the output "
-                    "folder.",
-                ),
+                name_input("my_textures", "Of the generator and of its run"),
                 io.String.Input(
                     "folder",
                     default="",
@@ -107,7 +110,7 @@ class TrainTextureGan(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, **others: object) -> object:
         """A folder whose pictures changed is looked at anew."""
-        return folder_state(folder) if folder else None
+        return folder_state(folder)
 
     @classmethod
     def execute(
@@ -116,65 +119,35 @@ class TrainTextureGan(io.ComfyNode):
         name: str,
         folder: str,
         folder_holds: str,
-        resolution: str,
         steps: int,
-        mirror: bool,
-        batch: int,
-        gamma: float,
         augmentation: str,
-        seed: int,
         resume: bool,
-        channel_base: int,
-        channel_max: int,
-        latent_size: int,
         checkpoint_every: int,
         sheet_every: int,
         images: Tensor | None = None,
+        **network: object,
     ) -> io.NodeOutput:
         place = run_folder(name)
-        settings = settings_for(
-            AUTO,
-            int(resolution),
-            batch=batch or None,
-            channel_base=channel_base or None,
-            channel_max=channel_max or None,
-            latent=latent_size,
-            r1_gamma=gamma or None,
-            augment=AugmentSettings(augmentation),
-            mirror=mirror,
-            seed=seed,
-        )
+        settings = generator_settings(AUTO, augment=AugmentSettings(augmentation), **network)
         run = RunSettings(steps, checkpoint_every, sheet_every, command=cls.define_schema().display_name)
-        notes = []
-        if images is None and folder_holds == PORTRAITS:
-            maps, skipped = _unwrapped(folders.input_folder(folder), place / MAPS, face_model, settings.resolution)
+        maps, notes = folders.input_folder(folder) if images is None else None, []
+        if maps is not None and folder_holds == PORTRAITS:
+            maps, skipped = _unwrapped(maps, place / MAPS, face_model, settings.resolution)
             notes = [f"portraits left out: {named(skipped)}"] if skipped else []
-        elif images is None:
-            maps = folders.input_folder(folder)
         with host.loading():
-            if images is None:
-                source: PictureSource = FolderPictures(maps, settings.size)
-            else:
-                source = BatchPictures(picture_in(images, "images"), settings.size)
-            trainer = TextureGanTrainer(settings, source, face_model.layout, name)
-        with closing(trainer), host.memory(*trainer.networks), host.optimising(steps) as watch:
-            outcome = train(trainer, place, run, watch, resume)
+            trainer = TextureGanTrainer(settings, pictures_from(images, maps, settings.size), face_model.layout, name)
+        outcome = trained(trainer, place, run, resume)
         with host.loading():
             gan = trainer.textures()
-        report = "\n".join([told(trainer, outcome, f"{RUNS}/{name}"), *notes])
+        report = "\n".join([told(trainer, outcome, name), *notes])
         return io.NodeOutput(gan, host.picture_out(outcome.sheet[None]), report, ui=host.show_text(report))
-
-
-def found_by_itself(pictures: Tensor) -> Frames:
-    """The faces of pictures [B, 3, H, W], as Find Face finds them on 'auto'."""
-    return find_automatically(pictures, MINIMUM_SCORE)
 
 
 def _unwrapped(portraits: Path, maps: Path, model: FaceModel, size: int) -> tuple[Path, dict[str, str]]:
     """The folder of maps with one for every portrait that could be fitted, and why others could not."""
     with host.memory(model), host.optimising(len(files_in(portraits))) as watch:
         settings = FitSettings(texture_size=size)
-        harvest = unwrap_folder(portraits, maps, host.fresh(model), found_by_itself, settings, watch)
+        harvest = unwrap_folder(portraits, maps, host.fresh(model), find_automatically, settings, watch)
     return maps, harvest.skipped
 
 

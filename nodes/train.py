@@ -1,31 +1,29 @@
-"""Nodes that train networks on a user's own pictures."""
+"""The node that trains a generator on a user's own pictures."""
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import closing
-from pathlib import Path
-
 from torch import Tensor
 
-from ..core.errors import UserError
 from ..core.networks.running import PRECISIONS
 from ..core.training.augment import MODES, AugmentSettings
-from ..core.training.images import BatchPictures, FolderPictures, PictureSource, files_in, named
-from ..core.training.loop import Outcome, RunSettings, train
+from ..core.training.loop import RunSettings
 from ..core.training.stylegan2 import StyleGan2Trainer
-from ..core.training.stylegan2_settings import AUTO, PRESETS, StyleGan2Settings, settings_for
+from ..core.training.stylegan2_settings import AUTO, PRESETS, StyleGan2Settings
 from . import folders, host
 from .host import io
-from .incoming import picture_in
-
-RUNS = "training"
-"""Folder below the output folder that holds the runs."""
-RESOLUTIONS = tuple(str(8 << i) for i in range(8))
-"""8 to 1024: what the published presets reach."""
-FROM_PRESET = 0
-"""A number that leaves the choice to the preset."""
-MOST_STEPS = 10_000_000
+from .training_runs import (
+    FROM_PRESET,
+    MOST_STEPS,
+    RESOLUTIONS,
+    folder_state,
+    generator_settings,
+    name_input,
+    pictures_from,
+    run_folder,
+    told,
+    trained,
+    writing_inputs,
+)
 
 
 class TrainStyleGan(io.ComfyNode):
@@ -40,12 +38,7 @@ class TrainStyleGan(io.ComfyNode):
             description="Trains a StyleGAN2 generator on a folder of pictures, or goes on with a run. It shows what is "
             "learnt so far; Cancel keeps the work. Real results take thousands of pictures and a GPU.",
             inputs=[
-                io.String.Input(
-                    "name",
-                    default="my_generator",
-                    tooltip=f"Of the generator and of its run: everything is written to {RUNS}/NAME in the output "
-                    "folder.",
-                ),
+                name_input("my_generator", "Of the generator and of its run"),
                 io.String.Input(
                     "folder",
                     default="",
@@ -170,22 +163,7 @@ class TrainStyleGan(io.ComfyNode):
                     tooltip="Pictures of a batch in work at once; fewer take less memory. 0 is the whole batch.",
                     extra_dict=host.ADVANCED,
                 ),
-                io.Int.Input(
-                    "checkpoint_every",
-                    default=RunSettings.checkpoint_every,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="Steps between two checkpoints, which a crash loses at most. Cancel writes one, too.",
-                    extra_dict=host.ADVANCED,
-                ),
-                io.Int.Input(
-                    "sheet_every",
-                    default=RunSettings.sheet_every,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="Steps between two sheets of sample pictures; the newest is the live preview.",
-                    extra_dict=host.ADVANCED,
-                ),
+                *writing_inputs("sample pictures"),
                 io.Image.Input(
                     "images",
                     optional=True,
@@ -208,8 +186,6 @@ class TrainStyleGan(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, **others: object) -> object:
         """A folder whose pictures changed is looked at anew."""
-        if not folder:
-            return None
         return folder_state(folder)
 
     @classmethod
@@ -217,86 +193,26 @@ class TrainStyleGan(io.ComfyNode):
         cls,
         name: str,
         folder: str,
-        resolution: str,
         steps: int,
-        preset: str,
-        batch: int,
-        gamma: float,
         augmentation: str,
         probability: float,
-        mirror: bool,
-        seed: int,
         resume: bool,
-        portrait: bool,
-        channel_base: int,
-        channel_max: int,
-        latent_size: int,
-        precision: str,
-        chunk: int,
         checkpoint_every: int,
         sheet_every: int,
         images: Tensor | None = None,
+        **network: object,
     ) -> io.NodeOutput:
         place = run_folder(name)
-        settings = settings_for(
-            preset,
-            int(resolution),
-            portrait=portrait,
-            batch=batch or None,
-            chunk=chunk,
-            channel_base=channel_base or None,
-            channel_max=channel_max or None,
-            latent=latent_size,
-            r1_gamma=gamma or None,
-            augment=AugmentSettings(augmentation, probability),
-            mirror=mirror,
-            precision=precision,
-            seed=seed,
-        )
+        settings = generator_settings(augment=AugmentSettings(augmentation, probability), **network)
         run = RunSettings(steps, checkpoint_every, sheet_every, command=cls.define_schema().display_name)
+        place_of_pictures = folders.input_folder(folder) if images is None else None
         with host.loading():
-            if images is None:
-                source: PictureSource = FolderPictures(folders.input_folder(folder), settings.size)
-            else:
-                source = BatchPictures(picture_in(images, "images"), settings.size)
-            trainer = StyleGan2Trainer(settings, source, name)
-        with closing(trainer), host.memory(*trainer.networks), host.optimising(steps) as watch:
-            outcome = train(trainer, place, run, watch, resume)
+            trainer = StyleGan2Trainer(settings, pictures_from(images, place_of_pictures, settings.size), name)
+        outcome = trained(trainer, place, run, resume)
         with host.loading():
             generator = trainer.result()
-        report = told(trainer, outcome, f"{RUNS}/{name}")
+        report = told(trainer, outcome, name)
         return io.NodeOutput(generator, host.picture_out(outcome.sheet[None]), report, ui=host.show_text(report))
-
-
-def folder_state(folder: str) -> str:
-    """Changes when pictures of a folder in the input folder do."""
-    digest = hashlib.sha256()
-    for path in files_in(folders.input_folder(folder)):
-        state = path.stat()
-        digest.update(f"{path}\n{state.st_size}\n{state.st_mtime}\n".encode())
-    return digest.hexdigest()
-
-
-def run_folder(name: str) -> Path:
-    """Where the run of that name lies; UserError without a name, or where it leads elsewhere."""
-    if not name.strip("./\\ "):
-        raise UserError("The generator has no name. Give one: it also names the folder of the run.")
-    return folders.output_folder(f"{RUNS}/{name}")
-
-
-def told(trainer: StyleGan2Trainer, outcome: Outcome, place: str) -> str:
-    """What a user should know of a run that has ended."""
-    skipped = getattr(trainer.source, "skipped", {})
-    lines = [
-        trainer.describe(),
-        f"steps {outcome.first} to {outcome.steps}: {outcome.stopped}",
-        "" if outcome.last is None else ", ".join(f"{key} {value:.3g}" for key, value in outcome.last.losses.items()),
-        f"{outcome.skipped} steps were not finite and were left out, whole or in part" if outcome.skipped else "",
-        f"pictures left out: {named(skipped)}" if skipped else "",
-        *trainer.notes,
-        f"everything is in {place} of the output folder",
-    ]
-    return "\n".join(line for line in lines if line)
 
 
 NODES = [TrainStyleGan]

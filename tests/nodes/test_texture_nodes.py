@@ -180,7 +180,7 @@ def portraits(home, monkeypatch):
     """The bundled photograph with its points, and two pictures that cannot be used; fits are short."""
     for module in (texture_train, train_texture):
         monkeypatch.setattr(module, "FitSettings", partial(FitSettings, landmark_steps=3, pixel_steps=0))
-        monkeypatch.setattr(module, "found_by_itself", lambda pictures: [[] for _ in pictures])
+        monkeypatch.setattr(module, "find_automatically", lambda pictures: [[] for _ in pictures])
     place = home / "input" / "people"
     (place / "more").mkdir(parents=True)
     shutil.copy(pack.ROOT / "examples" / "astronaut.jpg", place / "more" / "anna.jpg")
