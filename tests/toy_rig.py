@@ -1,4 +1,7 @@
-"""A rig whose every answer is known: DFR is linear, and each RigNet brings its component exactly where it shall be."""
+"""Two rigs that nobody trained: one whose every answer is known, and one of random networks.
+
+In the first DFR is linear, and each RigNet brings its component exactly where it shall be.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from portrait_rig.core.face.camera import default_camera
 from portrait_rig.core.face.coding import FaceCoding
 from portrait_rig.core.face.model import FaceModel
 from portrait_rig.core.methods.rig import Rig
+from portrait_rig.core.networks.generator import Generator
 from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, columns, inputs_of
 from portrait_rig.core.types import FaceParams, GeneratorId, Latent
 
@@ -71,3 +75,32 @@ def showing(rig: Rig, params: FaceParams) -> Latent:
     """Latents of the exact rig's generator that show these faces."""
     orthogonal = rig.dfr.layers[0].weight.T
     return Latent((rig.rows_of(params) @ orthogonal.T).unflatten(1, (NUM_WS, W_DIM)), rig.generator)
+
+
+def random_rig(model: FaceModel, generator: Generator) -> Rig:
+    """Random networks over faces that vary a little round the neutral one, so that whatever DFR says is a face."""
+    neutral = model.neutral(default_camera(generator.size), 16)
+    sizes = generator.num_ws, generator.w_dim
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        faces = replace(
+            neutral,
+            identity=0.3 * torch.randn_like(neutral.identity),
+            expression=0.3 * torch.rand_like(neutral.expression),
+            albedo=0.3 * torch.rand_like(neutral.albedo),
+            joints=0.1 * torch.randn(16, 1, 3).mul(torch.tensor([1.0, 1.0, 0.0])).expand(16, 2, 3),
+            angles=0.15 * torch.randn_like(neutral.angles),
+            light=neutral.light + 0.05 * torch.randn_like(neutral.light),
+            translation=neutral.translation + 0.02 * torch.randn_like(neutral.translation),
+        )
+        coding = FaceCoding.measured(faces, model, GROUPS)
+        dfr = Dfr(*sizes, len(coding), 16)
+        torch.nn.init.normal_(dfr.layers[-1].weight, std=0.3)
+        rignets = {}
+        for component in COMPONENTS:
+            rignets[component] = RigNet(*sizes, inputs_of(DIFFERENCE, coding.groups, component))
+            for decoder in rignets[component].decoders.values():
+                torch.nn.init.normal_(decoder.weight, std=0.05)
+    for network in (dfr, *rignets.values()):
+        network.eval().requires_grad_(False)
+    return Rig("random", generator.id, generator.size, coding, dfr, rignets)

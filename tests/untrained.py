@@ -1,15 +1,15 @@
-"""A small StyleGAN2 that nobody trained: it draws coloured clouds, and tries out every wire.
-
-Weights come from numpy's RandomState, whose numbers never change between versions and machines.
-"""
+"""Small networks that nobody trained: they try out every wire."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy
 import torch
+from portrait_rig.core.methods.identity import IdentityNetwork
 from portrait_rig.core.networks.generator import Generator
+from portrait_rig.core.networks.iresnet import IResNet, IResNetOptions
 from portrait_rig.core.networks.layers import MappingOptions
 from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 
@@ -26,7 +26,10 @@ W_AVG_SAMPLES, W_AVG_DECIMALS = 1000, 4
 
 
 def untrained() -> Generator:
-    """The generator; the same weights on every call."""
+    """A StyleGAN2 that draws coloured clouds, the same on every machine.
+
+    Its weights come from numpy's RandomState, whose numbers never change between versions and machines.
+    """
     random = numpy.random.RandomState(SEED)
     with torch.random.fork_rng(devices=[]):
         network = StyleGan2(StyleGan2Options(CHANNELS, MAPPING)).eval().requires_grad_(False)
@@ -40,3 +43,28 @@ def untrained() -> Generator:
     mean = copy.deepcopy(network.mapping).double().features(z).mean(0)
     network.mapping.w_avg.copy_(mean.round(decimals=W_AVG_DECIMALS))
     return Generator.of(network, NAME)
+
+
+def small(
+    channels: Sequence[int] = (8, 8), name: str = "small", seed: int = 0, img_channels: int = 3, **mapping: int
+) -> Generator:
+    """A StyleGAN2 as it is before training. channels: of every resolution from 4² on. mapping: its MappingOptions."""
+    options = StyleGan2Options(
+        {4 << i: count for i, count in enumerate(channels)},
+        MappingOptions(**{"z_dim": 8, "w_dim": 8, "num_layers": 2, **mapping}),
+        img_channels,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = StyleGan2(options)
+    return Generator.of(network.eval().requires_grad_(False), name)
+
+
+def recogniser(
+    side: int = 112, widths: tuple[int, int, int, int] = (4, 4, 8, 8), embedding: int = 8, seed: int = 0
+) -> IdentityNetwork:
+    """An iresnet as it is before training, with one block a stage. side: of its crops in pixels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = IResNet(IResNetOptions((1, 1, 1, 1), widths, embedding, side))
+    return IdentityNetwork("small", "f", network.eval().requires_grad_(False))

@@ -9,16 +9,10 @@ import torch
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.camera import default_camera
 from portrait_rig.core.face.coding import GROUPS, TENSORS, FaceCoding
-from portrait_rig.core.face.models import load_face_model
 
 ALL = ("identity", "expression", "albedo", "joints", "angles", "light", "translation")
 WITH_GAZE = ("translation", "gaze", "identity", "albedo", "angles", "expression", "light")
 PARTS = ("identity", "expression", "albedo", "joints", "angles", "light", "translation")
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
 
 
 def faces(head, frames=20, seed=0):

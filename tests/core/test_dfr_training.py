@@ -6,14 +6,11 @@ import json
 
 import pytest
 import torch
+import untrained
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.coarse import coarse_face
-from portrait_rig.core.face.models import DEFAULT, load_face_model
 from portrait_rig.core.methods.regress import load_face_regressor
 from portrait_rig.core.methods.rig import load_rig
-from portrait_rig.core.networks.generator import Generator
-from portrait_rig.core.networks.layers import MappingOptions
-from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.core.training.dfr import BOTH, PICTURES, DfrLesson, DfrSettings
 from portrait_rig.core.training.latent_corpus import (
     Eye,
@@ -31,13 +28,8 @@ SETTINGS = LatentCorpusSettings(count=104, side=12, shard=64, seed=3)
 
 
 @pytest.fixture(scope="module")
-def head():
-    return load_face_model(DEFAULT)
-
-
-@pytest.fixture(scope="module")
 def eye(head):
-    return Eye(small_generator(), load_face_regressor(), head, side=SETTINGS.side)
+    return Eye(untrained.small((8, 8, 8), w_dim=12), load_face_regressor(), head, side=SETTINGS.side)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +37,6 @@ def corpus(eye, head, tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
     assert list(make_latent_corpus(folder, SETTINGS, eye)) == [1, 2]
     return LatentCorpus(folder, head)
-
-
-def small_generator(seed=0):
-    """Another size, width and number of codes than the toon's."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = StyleGan2(StyleGan2Options({4: 8, 8: 8, 16: 8}, MappingOptions(z_dim=8, w_dim=12, num_layers=2)))
-    return Generator.of(network.eval().requires_grad_(False), "small")
 
 
 def lesson_of(corpus, head, teacher="regressor", steps=4, rate=2e-3, **changed):
@@ -108,7 +92,7 @@ def test_a_corpus_goes_on_and_grows_without_making_anything_twice(eye, head, tmp
 
 
 def test_latents_of_another_generator_or_seed_are_refused(corpus, eye, head):
-    other = Eye(small_generator(1), eye.regressor, head, side=SETTINGS.side)
+    other = Eye(untrained.small((8, 8, 8), seed=1, w_dim=12), eye.regressor, head, side=SETTINGS.side)
     with pytest.raises(UserError, match="corpus of other latents: generator_fingerprint"):
         next(make_latent_corpus(corpus.folder, SETTINGS, other))
     with pytest.raises(UserError, match=r"seed 3 \(now 4\)"):

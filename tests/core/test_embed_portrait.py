@@ -6,33 +6,26 @@ from dataclasses import replace
 
 import pytest
 import torch
+import toy_rig
+import untrained
 from portrait_rig.core.errors import UserError
-from portrait_rig.core.face.camera import default_camera
-from portrait_rig.core.face.coding import FaceCoding
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.render import render
 from portrait_rig.core.methods.embed_portrait import Embedding, EmbedSettings, EmbedWeights, Energies, embed_portrait
-from portrait_rig.core.methods.identity import IdentityNetwork
 from portrait_rig.core.methods.latents import sample
 from portrait_rig.core.methods.render_distance import DRAWING
 from portrait_rig.core.methods.rig import Rig
-from portrait_rig.core.networks.generator import Generator, fingerprint
-from portrait_rig.core.networks.iresnet import IResNet, IResNetOptions
-from portrait_rig.core.networks.layers import MappingOptions
-from portrait_rig.core.networks.rig import COMPONENTS, Dfr, RigNet, columns, inputs_of, with_columns
-from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
+from portrait_rig.core.networks.generator import fingerprint
+from portrait_rig.core.networks.rig import COMPONENTS, RigNet, columns, with_columns
 from portrait_rig.core.types import GeneratorId
 
 SIDE = 32
-GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
 TINY = EmbedSettings(approach_steps=1, w_steps=2, plus_steps=2, every=1, side=SIDE)
 
 
 @pytest.fixture(scope="module")
 def generator():
-    torch.manual_seed(0)
-    options = StyleGan2Options({4: 8, 8: 8, 16: 8, 32: 8}, MappingOptions(z_dim=8, w_dim=8, num_layers=2))
-    return Generator.of(StyleGan2(options).eval().requires_grad_(False), "tiny")
+    return untrained.small((8, 8, 8, 8), "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -42,39 +35,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def rig(generator, model):
-    """Random networks over faces that vary a little round the neutral one, so that whatever DFR says is a face."""
-    torch.manual_seed(1)
-    neutral = model.neutral(default_camera((SIDE, SIDE)), 16)
-    faces = neutral.map(lambda value: value)
-    faces = replace(
-        faces,
-        identity=0.3 * torch.randn_like(faces.identity),
-        expression=0.3 * torch.rand_like(faces.expression),
-        albedo=0.3 * torch.rand_like(faces.albedo),
-        joints=0.1 * torch.randn(16, 1, 3).mul(torch.tensor([1.0, 1.0, 0.0])).expand(16, 2, 3),
-        angles=0.15 * torch.randn_like(faces.angles),
-        light=faces.light + 0.05 * torch.randn_like(faces.light),
-        translation=faces.translation + 0.02 * torch.randn_like(faces.translation),
-    )
-    coding = FaceCoding.measured(faces, model, GROUPS)
-    dfr = Dfr(generator.num_ws, generator.w_dim, len(coding), 16)
-    torch.nn.init.normal_(dfr.layers[-1].weight, std=0.3)
-    nets = {}
-    for component in COMPONENTS:
-        inputs = inputs_of("difference_subset", coding.groups, component)
-        nets[component] = RigNet(generator.num_ws, generator.w_dim, inputs)
-        for decoder in nets[component].decoders.values():
-            torch.nn.init.normal_(decoder.weight, std=0.05)
-    for network in (dfr, *nets.values()):
-        network.eval().requires_grad_(False)
-    return Rig("random", generator.id, generator.size, coding, dfr, nets)
+    return toy_rig.random_rig(model, generator)
 
 
 @pytest.fixture(scope="module")
 def recogniser():
-    torch.manual_seed(2)
-    small = IResNet(IResNetOptions((1, 1, 1, 1), (4, 4, 8, 8), 8, 112)).eval().requires_grad_(False)
-    return IdentityNetwork("small", "f", small)
+    return untrained.recogniser(seed=2)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import untrained
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.camera import default_camera
 from portrait_rig.core.face.light import ambient_light, distant_light, shade
@@ -33,9 +34,7 @@ from portrait_rig.core.methods.fit.ganfit_terms import (
 from portrait_rig.core.methods.fit.landmarks_stage import project_landmarks
 from portrait_rig.core.methods.fit.lights import HarmonicLights, PointLights, first_light
 from portrait_rig.core.methods.fit.novel_view import NovelViews
-from portrait_rig.core.methods.identity import IdentityNetwork
 from portrait_rig.core.methods.texture_gan import own_textures
-from portrait_rig.core.networks.iresnet import IResNet, IResNetOptions
 from portrait_rig.core.types import Landmarks
 
 SIZE = (64, 64)
@@ -50,9 +49,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    small = IResNet(IResNetOptions((1, 1, 1, 1), (4, 8, 8, 8), 16, 32)).eval().requires_grad_(False)
-    return IdentityNetwork("small", "f", small)
+    return untrained.recogniser(32, (4, 8, 8, 8), 16)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import untrained
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.methods import inversion
 from portrait_rig.core.methods.inversion import InvertSettings, invert, statistics
@@ -14,7 +15,6 @@ from portrait_rig.core.methods.latents import sample
 from portrait_rig.core.methods.pivotal_tuning import TuneSettings, tune
 from portrait_rig.core.networks.generator import Generator, fingerprint
 from portrait_rig.core.networks.layers import MappingOptions
-from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.core.networks.stylegan3 import StyleGan3, StyleGan3Options
 from portrait_rig.core.perceptual import psnr
 
@@ -23,12 +23,7 @@ SHORT = InvertSettings(space="W", steps=4, start="mean", rate=0.1)
 
 
 def generator(channels=(12, 12, 12, 8), seed=0, name="tiny", **mapping):
-    torch.manual_seed(seed)
-    options = StyleGan2Options(
-        {4 << i: c for i, c in enumerate(channels)},
-        MappingOptions(**{"z_dim": 16, "w_dim": 16, "num_layers": 2, **mapping}),
-    )
-    return Generator.of(StyleGan2(options).eval().requires_grad_(False), name)
+    return untrained.small(channels, name, seed, **{"z_dim": 16, "w_dim": 16, **mapping})
 
 
 @pytest.fixture(scope="module")

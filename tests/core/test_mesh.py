@@ -8,12 +8,6 @@ from portrait_rig.core.errors import UserError
 from portrait_rig.core.face import mesh
 from portrait_rig.core.face.camera import default_camera, rotation_matrix
 from portrait_rig.core.face.glb import glb_bytes
-from portrait_rig.core.face.models import load_face_model
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
 
 
 @pytest.fixture

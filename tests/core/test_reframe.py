@@ -12,16 +12,10 @@ from portrait_rig.core.face.alignment import ALIGNMENTS
 from portrait_rig.core.face.camera import default_camera, place, project, rotation_matrix
 from portrait_rig.core.face.crop import Crop, Stage
 from portrait_rig.core.face.light import rotated_light, sh_basis, shade
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_crop, on_picture, reframed, seen_by
 from portrait_rig.core.types import Camera, Landmarks
 
 SIZE = (160, 200)
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
 
 
 def faces(head, frames=3, perspective=True, dtype=torch.float64):

@@ -11,7 +11,6 @@ import torch
 import toy_rig
 from portrait_rig.core.checkpoints import read, save_safetensors
 from portrait_rig.core.errors import UserError
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_picture
 from portrait_rig.core.methods.regress import middle_square
 from portrait_rig.core.methods.rig import FORMAT, REACH, edit, in_order, load_rig, packed, read_params, save_rig
@@ -23,27 +22,6 @@ EDITED = [name for names in FIELDS.values() for name in names]
 KEPT = ["identity", "albedo", "translation"]
 CLOSE = {"rtol": 0.0, "atol": 2e-4}
 """Of parameters; 4e-5 measured, from numbers near 64 inside the toy's DFR."""
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
-
-
-@pytest.fixture(scope="module")
-def rig(head):
-    return toy_rig.exact_rig(head)
-
-
-@pytest.fixture(scope="module")
-def people(head):
-    """Three faces that differ in everything."""
-    return toy_rig.faces(head, 16)[:3]
-
-
-@pytest.fixture(scope="module")
-def others(head):
-    return toy_rig.faces(head, 16)[7:10]
 
 
 def same(found, expected, names):

@@ -10,7 +10,6 @@ import toy_rig
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face import edit as face_edit
 from portrait_rig.core.face.light import LUMA, dominant_light
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_picture
 from portrait_rig.core.methods import rig_sheet
 from portrait_rig.core.methods.regress import middle_square
@@ -20,26 +19,6 @@ from portrait_rig.core.networks.rig import COMPONENTS
 from portrait_rig.core.types import GeneratorId
 
 LAMP = Lamp(azimuth=40.0, elevation=25.0, strength=0.6, ambient=0.5)
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
-
-
-@pytest.fixture(scope="module")
-def rig(head):
-    return toy_rig.exact_rig(head)
-
-
-@pytest.fixture(scope="module")
-def people(head):
-    return toy_rig.faces(head, 16)[:3]
-
-
-@pytest.fixture(scope="module")
-def others(head):
-    return toy_rig.faces(head, 16)[7:10]
 
 
 def degrees(params):

@@ -34,11 +34,6 @@ FINDER = FinderOptions(ResNetOptions.basic((1, 1), 4), NARROW, 32)
 
 
 @pytest.fixture(scope="module")
-def head():
-    return load_face_model()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Four people of three pictures each, the last one bare."""
     made = tmp_path_factory.mktemp("corpus")
