@@ -6,6 +6,8 @@ any other. Nothing is rendered, so scenes are made as fast as they are used up.
 
 What can be told of w from z by squared errors varies less than w does: whatever a network is unsure of, it draws as the
 mean. A linear map gives the codes back the covariance that they should have; the layers that read codes absorb it.
+For the same reason synthesis draws moods too faintly, which learnt from pictures by squared errors: codes exaggerate
+them.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from ..networks.layers import MappingOptions
 from ..networks.stylegan2 import StyleGan2, StyleGan2Options
 from ..toon.world.draws import latent_size
 from ..toon.world.sampling import scene_of_latent
-from ..toon.world.vector import scene_vector
+from ..toon.world.vector import scene_vector, vector_names
 from .images import mixed_seed
 from .supervised import Rows, SupervisedSettings, generator
 from .toon_regression import SceneGenerator, load_scene_generator
@@ -41,6 +43,9 @@ LARGEST_STRETCH = 2.0
 """By which one direction of codes is stretched at most: some hardly vary, and not by what they should."""
 COMPARED = 16_384
 """Codes whose covariance is compared."""
+LIVELIER = 1.3
+"""By which moods are exaggerated. Smiles of 600 scenes spread 0.83 times as far drawn as rendered; those of 1,000
+samples 0.77 times at 1, 0.81 at 1.15, 0.85 at 1.3."""
 SHOWN = 32
 """Pictures on a sheet."""
 
@@ -61,7 +66,7 @@ class MappingLesson:
             torch.manual_seed(mixed_seed(settings.seed, WEIGHTS))
             self.network = MappingNetwork(self.options, None)
         self._pool, self._seed, self._made = pool, settings.seed, -1
-        self._z, self._w = torch.zeros(0), torch.zeros(0)
+        self._z, self._w, self._moods = torch.zeros(0), torch.zeros(0), torch.zeros(0)
         self._passes = 0
         self._order = Rows(self._refilled, settings.batch, settings.seed)
         self._styles, self._spread = _style_space(self.teacher)
@@ -87,7 +92,7 @@ class MappingLesson:
         device = next(network.parameters()).device
         matrix, shift, _ = self.stretch(network)
         found = network(z.to(device)) @ matrix.to(device) + shift.to(device)
-        both = torch.stack([w.to(device).unflatten(0, (4, -1)) for w in (self._taught(z), found)], 1)
+        both = torch.stack([w.to(device).unflatten(0, (4, -1)) for w in (self._taught(self._scenes(z)), found)], 1)
         pictures = torch.cat([self.teacher.to(device).drawn(part) for part in both.flatten(0, 2).split(8)]).cpu()
         height, width = pictures.shape[2:]
         grid = pictures.reshape(8, -1, 3, height, width).permute(2, 0, 3, 1, 4)
@@ -113,13 +118,14 @@ class MappingLesson:
             whole.mapping.w_avg.copy_(centre)
             for layer in whole.synthesis.readers():
                 layer.bias += (layer.weight @ shift) / math.sqrt(layer.weight.shape[1])
-                layer.weight.copy_(layer.weight @ matrix)
+                layer.weight.copy_(layer.weight @ matrix.T)
         return whole.eval().requires_grad_(False)
 
     @torch.no_grad()
     def stretch(self, network: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """A symmetric matrix [w_dim, w_dim] and a shift [w_dim] that give the codes the mean and covariance of
-        those to be learnt (optimal transport between normal distributions), and the codes' own mean.
+        """A matrix [w_dim, w_dim] and a shift [w_dim], for codes in rows, that give the codes the mean and covariance
+        of those to be learnt (optimal transport between normal distributions) and exaggerate moods, and the codes' own
+        mean.
         """
         self._fill(max(self._made, 0))
         wanted = self._w[:COMPARED].double()
@@ -130,7 +136,8 @@ class MappingLesson:
         matrix = inverse @ _power(root @ torch.cov(wanted.T) @ root, 0.5) @ inverse
         values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
         matrix = vectors * values.clamp(1.0, LARGEST_STRETCH) @ vectors.T
-        shift = wanted.mean(0) - matrix @ found.mean(0)
+        matrix = matrix @ _exaggerated(wanted, self._moods[:COMPARED].double(), LIVELIER)
+        shift = wanted.mean(0) - found.mean(0) @ matrix
         return matrix.float(), shift.float(), found.mean(0).float()
 
     def _refilled(self) -> int:
@@ -144,13 +151,30 @@ class MappingLesson:
             return
         random = generator(self._seed, POOLS, number)
         self._z = torch.randn(self._pool, self.options.z_dim, generator=random)
-        self._w, self._made = self._taught(self._z), number
+        rows = self._scenes(self._z)
+        moods = [name.startswith("expression ") for name in vector_names(self.teacher.options.figures)]
+        self._moods, self._w, self._made = rows[:, moods], self._taught(rows), number
 
-    @torch.no_grad()
-    def _taught(self, z: Tensor) -> Tensor:
+    def _scenes(self, z: Tensor) -> Tensor:
+        """Rows of the scenes of z."""
         figure = self.teacher.options.figures
         rows = [scene_vector(scene_of_latent(one), figure=figure) for one in z.numpy()]
-        return self.teacher.cpu().encode(torch.tensor(rows, dtype=torch.float32))
+        return torch.tensor(rows, dtype=torch.float32)
+
+    @torch.no_grad()
+    def _taught(self, rows: Tensor) -> Tensor:
+        """Codes of scenes."""
+        return self.teacher.cpu().encode(rows)
+
+
+def _exaggerated(codes: Tensor, causes: Tensor, times: float) -> Tensor:
+    """[W, W], for codes in rows round their mean: what codes [N, W] owe to causes [N, K], if it is linear and can
+    be told from them, becomes so many times as much; whatever else they say stays.
+    """
+    codes, causes = codes - codes.mean(0), causes - causes.mean(0)
+    told = torch.linalg.lstsq(codes, causes, driver="gelsd").solution
+    owed = torch.linalg.lstsq(causes, codes, driver="gelsd").solution
+    return torch.eye(codes.shape[1], dtype=codes.dtype) + (times - 1) * told @ owed
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -12,9 +12,10 @@ from portrait_rig.core.networks.generator import load_generator
 from portrait_rig.core.toon.corpus import Corpus, CorpusSettings, render_corpus
 from portrait_rig.core.toon.world.draws import latent_size
 from portrait_rig.core.toon.world.vector import vector_names
+from portrait_rig.core.training import toon_mapping
 from portrait_rig.core.training.loop import RunSettings, train
 from portrait_rig.core.training.supervised import SupervisedSettings, SupervisedTrainer
-from portrait_rig.core.training.toon_mapping import MappingLesson
+from portrait_rig.core.training.toon_mapping import MappingLesson, _exaggerated
 from portrait_rig.core.training.toon_regression import (
     SceneLesson,
     SceneOptions,
@@ -131,7 +132,8 @@ def test_stretched_codes_draw_what_they_stand_for(scenes):
     torch.testing.assert_close(drawn, wanted, atol=2e-5, rtol=0)
 
 
-def test_the_stretch_gives_codes_their_covariance(scenes):
+def test_the_stretch_gives_codes_their_covariance(scenes, monkeypatch):
+    monkeypatch.setattr(toon_mapping, "LIVELIER", 1.0)
     lesson = MappingLesson(scenes, SETTINGS, "toon", pool=64)
     lesson.losses(lesson.network, 0, lambda *given: None)
     matrix = torch.eye(16)
@@ -146,6 +148,26 @@ def test_the_stretch_gives_codes_their_covariance(scenes):
     codes = Shrunk()(lesson._z) @ found + shift
     torch.testing.assert_close(torch.cov(codes.T), torch.cov(lesson._w.T), atol=2e-3, rtol=0)
     torch.testing.assert_close(codes.mean(0), lesson._w.mean(0), atol=1e-4, rtol=0)
+
+
+def test_exaggerated_codes_say_more_of_their_causes_and_the_same_of_all_else():
+    random = torch.Generator().manual_seed(0)
+    causes, rest = torch.randn(400, 2, generator=random).double(), torch.randn(400, 3, generator=random).double()
+    both = torch.cat([causes, rest], 1)
+    both = torch.linalg.qr(both - both.mean(0)).Q  # as if there were infinitely many: neither tells of the other
+    mixed = torch.randn(5, 5, generator=random).double()
+    codes = both @ mixed
+    found = codes @ _exaggerated(codes, both[:, :2], 1.5)
+    torch.testing.assert_close(found, both * torch.tensor([1.5, 1.5, 1, 1, 1]).double() @ mixed, atol=1e-9, rtol=0)
+
+
+def test_moods_are_exaggerated_in_the_generator(scenes, monkeypatch):
+    lesson = MappingLesson(scenes, SETTINGS, "toon", pool=256)
+    lesson.losses(lesson.network, 0, lambda *given: None)
+    lively = lesson.stretch(lesson.network)[0]
+    monkeypatch.setattr(toon_mapping, "LIVELIER", 1.0)
+    plain = lesson.stretch(lesson.network)[0]
+    assert lively.shape == plain.shape and (lively - plain).abs().max() > 1e-3
 
 
 def test_mapping_learns_the_codes_of_scenes(scenes):
