@@ -8,9 +8,9 @@ from ..core.methods.identity import IdentityNetwork
 from ..core.methods.texture_gan import TextureGan
 from . import host
 from .host import io
+from .inputs import seed_input
 
 MOST_STEPS = 5000
-MOST_SEEDS = 2**32 - 1
 WEIGHTS = {
     "identity": "How much the render must look like the person to the recogniser.",
     "novel_view": "The same for a render from a random side, with a random expression under a random light; keeps "
@@ -68,14 +68,7 @@ class GanFitMethod(io.ComfyNode):
                     tooltip="On: only pixels of skin's colour are compared, so hands, glasses and hair count less. For "
                     "photographs; a mask at Fit 3DMM is surer.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=GanFitSettings.seed,
-                    min=0,
-                    max=MOST_SEEDS,
-                    control_after_generate=False,
-                    tooltip="Of the random views; the same seed gives the same fit.",
-                ),
+                seed_input("Of the random views; the same seed gives the same fit.", GanFitSettings.seed, anew=False),
                 *(
                     io.Float.Input(
                         f"weight_{name}",

@@ -8,24 +8,10 @@ from ..core.face.model import FaceModel
 from ..core.face.params_io import load_face_params, save_face_params
 from ..core.types import FaceParams
 from . import folders, host
+from .face_sliders import ADD, KEEP, TEXT_RULES, angle_inputs, expressions_input, light_inputs, mood_inputs
 from .host import io
 
-KEEP, REPLACE, ADD = "keep", "replace", "add"
-AXES = {
-    "yaw": "positive turns the face to the picture's right.",
-    "pitch": "positive looks down.",
-    "roll": "positive tilts the head towards the picture's left.",
-}
-"""The head's angles in the order of the widgets, and what their signs mean."""
-MOOD_TOOLTIPS = {
-    "smile": "Added: 1 is the full smile, −1 the full frown.",
-    "jaw_open": "Added: 1 opens the mouth fully; negative closes one that is open.",
-    "blink": "Added: 1 closes both eyes, −1 opens them wide.",
-    "brows": "Added: 1 raises the brows fully, −1 lowers them.",
-    "pucker": "Added: 1 purses the lips fully, −1 stretches them.",
-}
 LIMIT_DEGREES = 180.0
-TEXT_RULES = "name=value sets, name+=value adds; commas between."
 PART_TOOLTIPS = {
     "expression": "Expression, and the joints of jaw and eyes. Needs the same face model.",
     "rotation": "Pitch, yaw and roll of the head. May come from another face model.",
@@ -36,90 +22,6 @@ PART_TOOLTIPS = {
     "camera": "Lens and size of the picture. May come from another face model.",
 }
 TAKEN_AT_FIRST = frozenset({"expression", "rotation"})
-
-
-def angle_inputs(limit: float, start: str) -> list[io.Input]:
-    """Yaw, pitch and roll in degrees. start: how their tooltips begin."""
-    return [
-        io.Float.Input(name, default=0.0, min=-limit, max=limit, step=1.0, tooltip=f"{start} {meaning}")
-        for name, meaning in AXES.items()
-    ]
-
-
-def mood_inputs() -> list[io.Input]:
-    """A slider for each of `edit.MOODS`."""
-    return [
-        io.Float.Input(
-            name,
-            default=0.0,
-            min=-1.0,
-            max=1.0,
-            step=0.05,
-            display_mode=io.NumberDisplay.slider,
-            tooltip=MOOD_TOOLTIPS[name],
-        )
-        for name in edit.MOODS
-    ]
-
-
-def expressions_input() -> io.Input:
-    return io.String.Input(
-        "expressions",
-        default="",
-        multiline=True,
-        tooltip=f"Single expressions by the model's names, 0…1: jawOpen=0.5, mouthSmile_L=1. {TEXT_RULES} "
-        "Without _L or _R both sides are meant. Load Face Model lists the names.",
-    )
-
-
-def light_inputs() -> list[io.Input]:
-    """What becomes of the light, and the light that `edit.lit` makes."""
-    return [
-        io.Combo.Input(
-            "light",
-            options=[KEEP, REPLACE, ADD],
-            default=KEEP,
-            tooltip="keep: the light as it is. replace: only the light below. add: the light below on top.",
-        ),
-        io.Float.Input(
-            "light_azimuth",
-            default=45.0,
-            min=-180.0,
-            max=180.0,
-            step=1.0,
-            tooltip="Degrees: 0 comes from the viewer, positive from the picture's right.",
-        ),
-        io.Float.Input(
-            "light_elevation",
-            default=20.0,
-            min=-90.0,
-            max=90.0,
-            step=1.0,
-            tooltip="Degrees: 0 is level, positive from above.",
-        ),
-        *lamp_inputs(),
-    ]
-
-
-def lamp_inputs() -> list[io.Input]:
-    return [
-        io.Float.Input(
-            "light_strength",
-            default=0.6,
-            min=0.0,
-            max=4.0,
-            step=0.05,
-            tooltip="1 shows the skin's own colour where this light falls straight on.",
-        ),
-        io.Float.Input(
-            "light_ambient",
-            default=0.5,
-            min=0.0,
-            max=4.0,
-            step=0.05,
-            tooltip="Light from everywhere: 1 shows the skin's own colour on all sides.",
-        ),
-    ]
 
 
 class EditFaceParams(io.ComfyNode):
@@ -157,30 +59,16 @@ class EditFaceParams(io.ComfyNode):
                     tooltip="Joints by name and axis, in degrees: jaw.pitch=10, left_eye.yaw+=15; axes are pitch, yaw "
                     f"and roll. {TEXT_RULES} Only for models with joints.",
                 ),
-                io.Float.Input(
-                    "expression_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="Multiplies the expression that came in, before anything is added: 0 is a resting face, 2 "
+                _strength(
+                    "expression",
+                    "Multiplies the expression that came in, before anything is added: 0 is a resting face, 2 "
                     "exaggerates.",
                 ),
-                io.Float.Input(
-                    "identity_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="Multiplies the identity that came in: 0 is the model's mean face, 2 a caricature.",
+                _strength(
+                    "identity", "Multiplies the identity that came in: 0 is the model's mean face, 2 a caricature."
                 ),
-                io.Float.Input(
-                    "albedo_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="Multiplies the skin colours that came in: 0 is the model's mean skin. A texture stays.",
+                _strength(
+                    "albedo", "Multiplies the skin colours that came in: 0 is the model's mean skin. A texture stays."
                 ),
                 *light_inputs(),
             ],
@@ -329,6 +217,10 @@ class LoadFaceParams(io.ComfyNode):
         height, width = params.camera.size
         about = f"{params.layout}: {len(params)} frames of {width} × {height} pixels"
         return io.NodeOutput(params, about, ui=host.show_text(about))
+
+
+def _strength(part: str, tooltip: str) -> io.Input:
+    return io.Float.Input(f"{part}_strength", default=1.0, min=0.0, max=3.0, step=0.05, tooltip=tooltip)
 
 
 NODES = [EditFaceParams, TransferFaceParams, SaveFaceParams, LoadFaceParams]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ..core.methods.inversion import SPACES, STARTS, Inversion, InvertSettings, invert, invert_steps
-from ..core.methods.latents import SEEDS
 from ..core.methods.pivotal_tuning import TuneSettings, tune
 from ..core.networks.generator import Generator
 from ..core.perceptual import BACKBONES, Lpips
 from ..core.types import Latent
 from . import host
 from .host import io
+from .inputs import seed_input
 
 OFF = "off"
 SIZES = ", ".join(f"{name} {backbone.megabytes} MB" for name, backbone in BACKBONES.items())
@@ -155,14 +155,7 @@ class InvertImage(io.ComfyNode):
                     "twice the time. Try 0.1.",
                     extra_dict=host.ADVANCED,
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=False,  # a new seed with every run would search anew each time
-                    tooltip="Of random starts and of the noise on the codes.",
-                ),
+                seed_input("Of random starts and of the noise on the codes.", anew=False),
                 host.Latent.Input("start_latent", optional=True, tooltip="1 or B latents, for the start 'latent'."),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="1 where the pictures should be alike; 1 or B masks of any size."

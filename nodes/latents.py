@@ -10,7 +10,6 @@ from ..core.methods.latents import (
     CUSTOM,
     LAYER_RANGES,
     PATHS,
-    SEEDS,
     SPHERICAL,
     joined,
     mixed,
@@ -22,6 +21,7 @@ from ..core.networks.generator import Generator
 from ..core.types import Latent
 from . import folders, host
 from .host import io
+from .inputs import seed_input
 
 ALL_LAYERS = 0
 """The cutoff that stands for every layer."""
@@ -81,14 +81,7 @@ class SampleLatent(io.ComfyNode):
             description="Random latents of a generator. A seed gives the same picture as in the official scripts.",
             inputs=[
                 host.StyleGan.Input("stylegan", tooltip="The generator that the latents are for."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=True,
-                    tooltip="Of the first latent; number i takes seed + i, so a picture keeps its seed in any batch.",
-                ),
+                seed_input("Of the first latent; number i takes seed + i, so a picture keeps its seed in any batch."),
                 io.Int.Input("count", default=1, min=1, max=MOST_PICTURES, tooltip="How many, one picture each."),
                 *truncation_inputs(0.7),
                 io.Int.Input(

@@ -19,7 +19,7 @@ from ..core.networks.generator import Generator
 from ..core.networks.rig import COMPONENTS
 from ..core.types import FaceParams, Latent
 from . import folders, host
-from .face_params import (
+from .face_sliders import (
     ADD,
     AXES,
     KEEP,
@@ -31,6 +31,7 @@ from .face_params import (
     mood_inputs,
 )
 from .host import io
+from .inputs import degrees_input
 from .model_files import ModelFiles
 
 FILES = ModelFiles(DEFAULT.name, {".safetensors"})
@@ -284,13 +285,12 @@ class RigSheet(io.ComfyNode):
                 ),
                 io.Int.Input("columns", default=5, min=1, max=MOST_CELLS, tooltip="Pictures side by side."),
                 io.Int.Input("rows", default=3, min=1, max=MOST_CELLS, tooltip="Pictures above each other."),
-                io.Float.Input(
+                degrees_input(
                     "yaw",
-                    default=25.0,
-                    min=0.0,
-                    max=LIMIT_DEGREES,
-                    step=1.0,
-                    tooltip="Degrees, absolute: the head turns from −yaw to yaw; its own pitch and roll stay.",
+                    LIMIT_DEGREES,
+                    "Degrees, absolute: the head turns from −yaw to yaw; its own pitch and roll stay.",
+                    25.0,
+                    low=0.0,
                 ),
                 io.Combo.Input(
                     "mood", options=list(face_edit.MOODS), default=next(iter(face_edit.MOODS)),
@@ -302,21 +302,21 @@ class RigSheet(io.ComfyNode):
                 io.Float.Input(
                     "mood_last", default=1.0, min=-1.0, max=1.0, step=0.05, tooltip="Added in the bottom row, −1…1."
                 ),
-                io.Float.Input(
+                degrees_input(
                     "light_azimuth",
-                    default=60.0,
-                    min=0.0,
-                    max=180.0,
-                    step=1.0,
-                    tooltip="Degrees: the light goes from so far on the picture's left to so far on its right.",
+                    180.0,
+                    "Degrees: the light goes from so far on the picture's left to so far on its right.",
+                    60.0,
+                    low=0.0,
                 ),
-                io.Float.Input(
-                    "elevation_first", default=50.0, min=-90.0, max=90.0, step=1.0,
-                    tooltip="Degrees: from so far above the light comes in the top row.",
+                degrees_input(
+                    "elevation_first", 90.0, "Degrees: from so far above the light comes in the top row.", 50.0
                 ),
-                io.Float.Input(
-                    "elevation_last", default=10.0, min=-90.0, max=90.0, step=1.0,
-                    tooltip="Degrees: from so far above it comes in the bottom row; negative is from below.",
+                degrees_input(
+                    "elevation_last",
+                    90.0,
+                    "Degrees: from so far above it comes in the bottom row; negative is from below.",
+                    10.0,
                 ),
                 *lamp_inputs(),
                 io.Float.Input(

@@ -8,12 +8,12 @@ from ..core.face.model import FaceModel
 from ..core.methods.embed_portrait import EmbedSettings, EmbedWeights, embed_portrait
 from ..core.methods.fit.losses import loss_curves
 from ..core.methods.identity import IdentityNetwork
-from ..core.methods.latents import SEEDS
 from ..core.methods.rig import Rig
 from ..core.networks.generator import Generator
 from ..core.types import FaceParams, Latent
 from . import host
 from .host import io
+from .inputs import seed_input
 from .invert import MOST_STEPS, MOST_WEIGHT, lpips_inputs, lpips_of
 
 SIDES = (16, 512)
@@ -119,13 +119,10 @@ class EmbedPortrait(io.ComfyNode):
                     )
                     for name, told in WEIGHTS.items()
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=EmbedSettings.seed,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=False,  # a new seed with every run would search anew each time
-                    tooltip="Of random starts and random edits; the same seed gives the same latent.",
+                seed_input(
+                    "Of random starts and random edits; the same seed gives the same latent.",
+                    EmbedSettings.seed,
+                    anew=False,
                 ),
                 host.IdentityNet.Input(
                     "identity_net",

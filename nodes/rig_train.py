@@ -19,6 +19,7 @@ from ..core.types import Landmarks
 from . import host
 from .face_finders import find_automatically
 from .host import io
+from .inputs import seed_input
 from .training_runs import MOST_STEPS, kept_in, name_input, run_folder, writing_inputs
 
 DEFAULTS = RigSettings()
@@ -83,14 +84,7 @@ class TrainRig(io.ComfyNode):
                     default=SEPARATELY,
                     tooltip=f"How {', '.join(COMPONENTS)} are trained. Together is faster and entangles them.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=DEFAULTS.corpus.seed,
-                    min=0,
-                    max=2**32 - 1,
-                    control_after_generate=False,
-                    tooltip="Of the latents, the first weights and all chance.",
-                ),
+                seed_input("Of the latents, the first weights and all chance.", DEFAULTS.corpus.seed, anew=False),
                 io.Boolean.Input(
                     "resume",
                     default=True,
@@ -217,9 +211,7 @@ class TrainRig(io.ComfyNode):
             eye = Eye(generator, regressor, host.fresh(face_model), landmarks_for(regressor), picture_side)
             outcome = train_rig(place, eye, settings, run, watch, resume)
         report = "\n".join([*outcome.report, kept_in(name)])
-        return io.NodeOutput(
-            outcome.rig, host.picture_out(outcome.sheet[None]), report, ui=host.show_text(report)
-        )
+        return io.NodeOutput(outcome.rig, host.picture_out(outcome.sheet[None]), report, ui=host.show_text(report))
 
 
 def landmarks_for(regressor: FaceRegressor) -> Finder | None:

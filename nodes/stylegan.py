@@ -7,13 +7,13 @@ import torch
 from ..core.checkpoints import read, save_safetensors, tensor_names
 from ..core.errors import UserError
 from ..core.methods.generate import DEFAULT, generate
-from ..core.methods.latents import SEEDS
 from ..core.networks.generator import WHICH, Generator, is_generator, load_generator, packed
 from ..core.networks.running import PRECISIONS, prepared
 from ..core.networks.stylegan2 import NOISE_MODES
 from ..core.types import Latent
 from . import folders, host
 from .host import io
+from .inputs import seed_input
 from .model_files import ModelFiles
 
 OTHER_FOLDERS = ("stylegan", "stylegan2", "stylegan3", "gan")
@@ -109,13 +109,8 @@ class GenerateImage(io.ComfyNode):
                     tooltip="Fine random detail such as single hairs. const: what the file holds, the same every time. "
                     "none: smooth. random: from the seed. StyleGAN3 takes no noise.",
                 ),
-                io.Int.Input(
-                    "noise_seed",
-                    default=0,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=True,
-                    tooltip="Of random noise; picture number i takes seed + i. Ignored in the other modes.",
+                seed_input(
+                    "Of random noise; picture number i takes seed + i. Ignored in the other modes.", name="noise_seed"
                 ),
                 io.Int.Input(
                     "at_once",

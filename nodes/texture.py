@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.face.model import FaceModel
-from ..core.methods.latents import SEEDS
 from ..core.methods.texture_gan import BASIS_SIZE, DEFAULT, TextureGan, free_textures, load_texture_gan, own_textures
 from ..core.methods.unwrap import FILLS, LARGEST_SIZE, SMALLEST_SIZE, UnwrapSettings, unwrap, wearing
 from ..core.types import FaceParams, Latent, common_batch
 from . import folders, host
 from .host import io
+from .inputs import seed_input
 from .model_files import ModelFiles
 
 FILES = ModelFiles(DEFAULT.name, {".safetensors", ".pkl", ".pt", ".pth", ".npz"})
@@ -96,14 +96,7 @@ class SampleTexture(io.ComfyNode):
             description="Draws UV maps of skin colour from seeds or from latents. Apply Texture puts them on a head.",
             inputs=[
                 host.TextureGan.Input("texture_gan", tooltip="From Load Texture GAN or Train Texture GAN."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=True,
-                    tooltip="Map number i is that of the seed + i; the same seed gives the same map.",
-                ),
+                seed_input("Map number i is that of the seed + i; the same seed gives the same map."),
                 io.Int.Input("count", default=1, min=1, max=MOST_MAPS, tooltip="Maps B; ignored with a latent."),
                 io.Float.Input(
                     "truncation",

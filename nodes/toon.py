@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from ..core.errors import UserError
+from ..core.methods.latents import SEEDS
 from ..core.toon.speech import LONGEST_TEXT, SHORTEST, babble, spoken
 from ..core.toon.world import Scene, ToonPicture, ToonWorld, joined_params, scene
 from ..core.toon.world.accessories import BEARDS, GLASSES, HATS
@@ -18,6 +19,7 @@ from ..core.toon.world.talking import FASTEST, FPS, SLOWEST, TalkingClip, talkin
 from ..core.types import Landmarks
 from . import host
 from .host import io
+from .inputs import degrees_input, seed_input
 
 FROM_SEED, SLIDERS = "from seed", "sliders"
 SOURCES = (FROM_SEED, SLIDERS)
@@ -40,14 +42,6 @@ LAMP = Lamp()
 """The light of the sliders' defaults."""
 
 
-def _degrees(name: str, limit: float, tooltip: str, default: float = 0.0) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=-limit, max=limit, step=1.0, tooltip=tooltip)
-
-
-def _choice(name: str, options: list[str], tooltip: str) -> io.Combo.Input:
-    return io.Combo.Input(name, options=[FROM_SEED, *options], default=FROM_SEED, tooltip=tooltip)
-
-
 class ToonPortrait(io.ComfyNode):
     """Portraits of a procedural world, with exact landmarks, parameters and masks."""
 
@@ -60,10 +54,7 @@ class ToonPortrait(io.ComfyNode):
             description="Draws people of the embedded toon world from a seed. Everything about them is known exactly: "
             "landmarks, face parameters, masks and attributes, so that any workflow can start from a known answer.",
             inputs=[
-                io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
-                    tooltip="Who it is, and everything else that is left to the seed.",
-                ),
+                seed_input("Who it is, and everything else that is left to the seed."),
                 io.Int.Input(
                     "count", default=1, min=1, max=MOST_PORTRAITS,
                     tooltip="Portraits B; about ten a second at 128 pixels on one core. The second has the next seed.",
@@ -84,9 +75,11 @@ class ToonPortrait(io.ComfyNode):
                     "pose", options=list(SOURCES), default=FROM_SEED,
                     tooltip="Whether the head turns as the seed says or as yaw, pitch and roll say.",
                 ),
-                _degrees("yaw", 90.0, "Degrees, positive turns the face to the picture's right; with pose 'sliders'."),
-                _degrees("pitch", 45.0, "Degrees, positive looks down; with pose 'sliders'."),
-                _degrees("roll", 45.0, "Degrees, positive tilts the crown to the left; with pose 'sliders'."),
+                degrees_input(
+                    "yaw", 90.0, "Degrees, positive turns the face to the picture's right; with pose 'sliders'."
+                ),
+                degrees_input("pitch", 45.0, "Degrees, positive looks down; with pose 'sliders'."),
+                degrees_input("roll", 45.0, "Degrees, positive tilts the crown to the left; with pose 'sliders'."),
                 io.Combo.Input(
                     "mood", options=list(SOURCES), default=FROM_SEED,
                     tooltip="Whether the expression is the seed's or that of smile and jaw_open, eyes ahead.",
@@ -107,11 +100,11 @@ class ToonPortrait(io.ComfyNode):
                     "light", options=list(SOURCES), default=FROM_SEED,
                     tooltip="Whether the light comes from where the seed says or from the two angles below.",
                 ),
-                _degrees(
+                degrees_input(
                     "light_azimuth", 180.0, "Degrees, 0 from the viewer, positive from the picture's right; with light "
                     "'sliders'.", round(math.degrees(LAMP.azimuth)),
                 ),
-                _degrees(
+                degrees_input(
                     "light_elevation", 90.0, "Degrees, positive from above; with light 'sliders'.",
                     round(math.degrees(LAMP.elevation)),
                 ),
@@ -167,6 +160,10 @@ class ToonPortrait(io.ComfyNode):
         )
 
 
+def _choice(name: str, options: list[str], tooltip: str) -> io.Combo.Input:
+    return io.Combo.Input(name, options=[FROM_SEED, *options], default=FROM_SEED, tooltip=tooltip)
+
+
 def _adjusted(
     person: Scene, pose: str, yaw: float, pitch: float, roll: float, mood: str, smile: float, jaw_open: float,
     hair: str, glasses: str, hat: str, beard: str, light: str, light_azimuth: float, light_elevation: float,
@@ -202,12 +199,9 @@ class ToonTalkingClip(io.ComfyNode):
             description="Lets a person of the embedded toon world talk: babble from a number, a text that you write, "
             "or any sound that you connect. The voice is made here as well, and every frame's parameters are exact.",
             inputs=[
+                seed_input("Who it is, voice included; the same people as Toon Portrait's."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
-                    tooltip="Who it is, voice included; the same people as Toon Portrait's.",
-                ),
-                io.Int.Input(
-                    "take", default=0, min=0, max=0xFFFFFFFF,
+                    "take", default=0, min=0, max=SEEDS - 1,
                     tooltip="What is babbled, and how head, eyes and brows move. One person has any number of takes.",
                 ),
                 io.Float.Input(

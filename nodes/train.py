@@ -11,6 +11,7 @@ from ..core.training.stylegan2 import StyleGan2Trainer
 from ..core.training.stylegan2_settings import AUTO, PRESETS, StyleGan2Settings
 from . import folders, host
 from .host import io
+from .inputs import seed_input
 from .training_runs import (
     FROM_PRESET,
     MOST_STEPS,
@@ -101,14 +102,11 @@ class TrainStyleGan(io.ComfyNode):
                     default=StyleGan2Settings.mirror,
                     tooltip="Adds every picture's mirror image: twice the pictures, right for faces without text.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=StyleGan2Settings.seed,
-                    min=0,
-                    max=2**32 - 1,
-                    control_after_generate=False,
-                    tooltip="Of the first weights, the order of the pictures and all chance. The same seed on the same "
+                seed_input(
+                    "Of the first weights, the order of the pictures and all chance. The same seed on the same "
                     "machine gives the same generator.",
+                    StyleGan2Settings.seed,
+                    anew=False,
                 ),
                 io.Boolean.Input(
                     "resume",
