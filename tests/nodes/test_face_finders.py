@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import node_calls
 import pack
 import pytest
 import torch
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.landmarks import Face
-from portrait_rig.nodes import face_finders, folders
+from portrait_rig.nodes import face_finders, folders, host
 from portrait_rig.nodes.face_find import FindFace
 from portrait_rig.nodes.face_finders import FINDERS, MARKERS, SURE_OF_TOON, TOON, YUNET, Finder, find_automatically
 
@@ -24,18 +25,12 @@ PATCH = (200, 120)
 
 
 @pytest.fixture(autouse=True)
-def models(tmp_path, monkeypatch):
+def models(home, monkeypatch):
     """Model folders of this test alone, without the pack's weights."""
-    from portrait_rig.nodes.standin import folder_paths
-
-    for name in ("input", "output", "models"):
-        (tmp_path / name).mkdir()
-    folders.use_folders(tmp_path / "input", tmp_path / "output")
-    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    monkeypatch.setattr(folders, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(host.folder_paths, "folder_names_and_paths", {})
+    monkeypatch.setattr(folders, "WEIGHTS", home / "weights")
     folders.register_model_folder()
-    return tmp_path / "models"
+    return home / "models"
 
 
 def install(models, *files):
@@ -62,15 +57,11 @@ def pictures(count=1):
 
 
 def call(**inputs):
-    defaults = {i.id: i.options["default"] for i in FindFace.GET_SCHEMA().inputs if "default" in i.options}
-    with torch.inference_mode():
-        return FindFace.EXECUTE_NORMALIZED(**{"image": pictures(), **defaults, **inputs}).args
+    return node_calls.call(FindFace, **{"image": pictures(), **inputs})
 
 
 def refuses(words, **inputs):
-    with pytest.raises(UserError, match=words) as caught:
-        call(**inputs)
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    node_calls.refuses(words, FindFace, **{"image": pictures(), **inputs})
 
 
 def finder(name, *scores, sure=0.0, installed=True, points=5):
@@ -125,7 +116,6 @@ def test_the_best_detector_is_taken(models):
 def test_files_in_the_pack_s_own_folder_count_too(models):
     install(models, "det_10g.onnx")
     own = models / "portrait_rig"
-    own.mkdir()
     (models / "insightface" / "models" / "buffalo_l" / "det_10g.onnx").rename(own / "scrfd_10g_bnkps.onnx")
     assert call(source="insightface")[3] == 1
 

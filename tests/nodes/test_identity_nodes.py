@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import untrained
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.methods import identity
-from portrait_rig.core.networks.iresnet import IResNet, IResNetOptions
 from portrait_rig.core.types import Landmarks
 from portrait_rig.nodes import host
 from portrait_rig.nodes.identity import IdentitySimilarity, LoadIdentityNetwork
@@ -27,9 +28,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def network():
-    torch.manual_seed(1)
-    small = IResNet(IResNetOptions((1, 1, 1, 1), (4, 4, 8, 8), 8, 112)).eval().requires_grad_(False)
-    return identity.IdentityNetwork("small", "f", small, identity.Thresholds(0.9999, 0.9999))
+    return replace(untrained.recogniser(seed=1), thresholds=identity.Thresholds(0.9999, 0.9999))
 
 
 def pictures(count: int, seed: int = 0) -> torch.Tensor:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
+import toy_rig
+import untrained
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.camera import default_camera
-from portrait_rig.core.face.coding import FaceCoding
-from portrait_rig.core.face.models import load_face_model
-from portrait_rig.core.methods.identity import IdentityNetwork
-from portrait_rig.core.methods.rig import Rig
-from portrait_rig.core.networks.generator import Generator, fingerprint
-from portrait_rig.core.networks.iresnet import IResNet, IResNetOptions
-from portrait_rig.core.networks.layers import MappingOptions
-from portrait_rig.core.networks.rig import COMPONENTS, Dfr, RigNet, inputs_of
-from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
+from portrait_rig.core.networks.generator import fingerprint
 from portrait_rig.nodes import host
 from portrait_rig.nodes.rig import RigNetEdit
 from portrait_rig.nodes.rig_embed import EmbedPortrait
@@ -26,33 +18,15 @@ SHORT = {"approach_steps": 1, "w_steps": 2, "plus_steps": 2, "every": 2, "compar
 
 
 @pytest.fixture(scope="module")
-def made():
+def made(head):
     """The node's inputs, made as loaders make them."""
-    torch.manual_seed(0)
-    options = StyleGan2Options({4: 8, 8: 8, 16: 8}, MappingOptions(z_dim=8, w_dim=8, num_layers=2))
-    generator = Generator.of(StyleGan2(options).eval().requires_grad_(False), "tiny")
-    model = load_face_model()
-    neutral = model.neutral(default_camera((SIDE, SIDE)), 8)
-    faces = replace(
-        neutral,
-        angles=0.1 * torch.randn(8, 3),
-        expression=0.3 * torch.rand_like(neutral.expression),
-        light=neutral.light + 0.05 * torch.randn_like(neutral.light),
-    )
-    coding = FaceCoding.measured(faces, model, ("identity", "expression", "albedo", "gaze", "angles", "light",
-                                                "translation"))  # fmt: skip
-    sizes = generator.num_ws, generator.w_dim
-    nets = {name: RigNet(*sizes, inputs_of("difference_subset", coding.groups, name)) for name in COMPONENTS}
-    rig = Rig("random", generator.id, generator.size, coding, Dfr(*sizes, len(coding), 16), nets)
-    for module in rig.modules:
-        module.eval().requires_grad_(False)
-    return {"stylegan": generator, "rig": rig, "face_model": model}
+    generator = untrained.small((8, 8, 8), "tiny")
+    return {"stylegan": generator, "rig": toy_rig.random_rig(head, generator), "face_model": head}
 
 
 @pytest.fixture(scope="module")
 def identity_net():
-    small = IResNet(IResNetOptions((1, 1, 1, 1), (4, 4, 8, 8), 8, 112)).eval().requires_grad_(False)
-    return IdentityNetwork("small", "f", small)
+    return untrained.recogniser()
 
 
 def pictures(count=1, side=SIDE):

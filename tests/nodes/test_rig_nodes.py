@@ -9,16 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 import toy_rig
+import untrained
+from node_calls import call, refuses
 from portrait_rig.core.checkpoints import save_safetensors
-from portrait_rig.core.errors import UserError
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.methods.rig import edit, read_params, save_rig
-from portrait_rig.core.networks.generator import Generator
-from portrait_rig.core.networks.layers import MappingOptions
 from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, inputs_of
-from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.core.types import GeneratorId, Latent
-from portrait_rig.nodes import face_params, folders, rig
+from portrait_rig.nodes import face_params, rig
 
 SIZE = (8, 8)
 EDITS = 50
@@ -26,56 +23,20 @@ MOST_MILLISECONDS = 5.0
 """For an edit of one latent of 10 × 256 codes; 1.3 to 2.0 measured on one core of a busy machine, 3.5 for 18 × 512."""
 
 
-def call(node, **inputs):
-    """The node's outputs for some inputs, the others at their defaults."""
-    defaults = {i.id: i.options["default"] for i in node.GET_SCHEMA().inputs if "default" in i.options}
-    with torch.inference_mode():
-        return node.EXECUTE_NORMALIZED(**{**defaults, **inputs}).args
-
-
-def refuses(words, node, **inputs):
-    with pytest.raises(UserError, match=words) as caught:
-        call(node, **inputs)
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
-
-
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """A model folder of this test alone."""
-    from portrait_rig.nodes.standin import folder_paths
-
-    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    folders.register_model_folder()
-    (tmp_path / "portrait_rig").mkdir()
-    return tmp_path / "portrait_rig"
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
+def folder(home):
+    """The model folder of this test alone."""
+    return home / "models" / "portrait_rig"
 
 
 @pytest.fixture(scope="module")
 def generator():
-    torch.manual_seed(0)
-    options = StyleGan2Options({4: 4, 8: 4}, MappingOptions(z_dim=8, w_dim=toy_rig.W_DIM, num_layers=2))
-    return Generator.of(StyleGan2(options).eval().requires_grad_(False), "tiny")
+    return untrained.small((4, 4), "tiny", w_dim=toy_rig.W_DIM)
 
 
 @pytest.fixture(scope="module")
 def exact(head, generator):
     return toy_rig.exact_rig(head, generator.id, SIZE)
-
-
-@pytest.fixture(scope="module")
-def people(head):
-    return toy_rig.faces(head, 16)[:3]
-
-
-@pytest.fixture(scope="module")
-def others(head):
-    return toy_rig.faces(head, 16)[7:10]
 
 
 @pytest.fixture
@@ -273,11 +234,7 @@ def test_a_sheet_of_lights_needs_no_face_model(exact, generator, latent):
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_a_sheet_of_a_generator_of_grey_or_transparent_pictures(exact, latent, channels):
-    torch.manual_seed(0)
-    options = StyleGan2Options(
-        {4: 4, 8: 4}, MappingOptions(8, w_dim=toy_rig.W_DIM, num_layers=2), img_channels=channels
-    )
-    other = Generator.of(StyleGan2(options).eval().requires_grad_(False), "other")
+    other = untrained.small((4, 4), "other", img_channels=channels, w_dim=toy_rig.W_DIM)
     given = {"rig": replace(exact, generator=other.id), "latent": replace(latent[:1], generator=other.id)}
     image, _ = call(rig.RigSheet, stylegan=other, grid=rig.LIGHTS, columns=1, rows=1, height=16, **given)
     assert image.shape[3] == 3

@@ -7,16 +7,15 @@ import json
 import pack
 import pytest
 import torch
+import untrained
 from portrait_rig.__main__ import main
 from portrait_rig.core.checkpoints import save_safetensors
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.models import DEFAULT, load_face_model
 from portrait_rig.core.methods.regress import load_face_regressor
 from portrait_rig.core.methods.rig import load_rig
-from portrait_rig.core.networks.generator import Generator, packed
-from portrait_rig.core.networks.layers import MappingOptions
+from portrait_rig.core.networks.generator import packed
 from portrait_rig.core.networks.rig import COMPONENTS
-from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.nodes import host
 from portrait_rig.nodes.rig_train import SEPARATELY, TOGETHER, TrainRig
 
@@ -26,10 +25,7 @@ SMALL = {"latents": 100, "dfr_steps": 4, "rignet_steps": 3, "dfr_batch": 8, "rig
 
 @pytest.fixture(scope="module")
 def generator():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = StyleGan2(StyleGan2Options({4: 8, 8: 8}, MappingOptions(z_dim=6, w_dim=10, num_layers=2)))
-    return Generator.of(network.eval().requires_grad_(False), "foreign")
+    return untrained.small((8, 8), "foreign", z_dim=6, w_dim=10)
 
 
 @pytest.fixture

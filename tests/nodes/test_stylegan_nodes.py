@@ -1,4 +1,4 @@
-"""The nodes around StyleGAN, called as ComfyUI calls them: keywords, defaults, inside inference mode."""
+"""The nodes that load, save and draw with a StyleGAN, and those that make latents, called as ComfyUI calls them."""
 
 from __future__ import annotations
 
@@ -9,48 +9,15 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from node_calls import call, is_image, refuses
 from portrait_rig.core.checkpoints import save_safetensors
-from portrait_rig.core.errors import UserError
-from portrait_rig.core.networks.generator import Generator, fingerprint, packed
+from portrait_rig.core.networks.generator import Generator, packed
 from portrait_rig.core.networks.layers import MappingOptions
-from portrait_rig.core.networks.stylegan2 import StyleGan2, StyleGan2Options
 from portrait_rig.core.networks.stylegan3 import StyleGan3, StyleGan3Options
-from portrait_rig.nodes import folders, host, invert, latents, stylegan
-from untrained import untrained
+from portrait_rig.nodes import folders, host, latents, stylegan
+from untrained import small
 
-QUICK = {"steps": 3, "space": "W"}
-
-
-def call(node, **inputs):
-    """The node's outputs for some inputs, the others at their defaults."""
-    defaults = {i.id: i.options["default"] for i in node.GET_SCHEMA().inputs if "default" in i.options}
-    with torch.inference_mode():
-        return node.EXECUTE_NORMALIZED(**{**defaults, **inputs}).args
-
-
-def refuses(words, node, **inputs):
-    with pytest.raises(UserError, match=words) as caught:
-        call(node, **inputs)
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """Input, output and model folders of this test alone."""
-    from portrait_rig.nodes.standin import folder_paths
-
-    for name in ("input", "output", "models/portrait_rig", "models/stylegan"):
-        (tmp_path / name).mkdir(parents=True)
-    folders.use_folders(tmp_path / "input", tmp_path / "output")
-    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path / "models"))
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    folders.register_model_folder()
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def demo():
-    return untrained()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
@@ -59,33 +26,8 @@ def default(home, demo):
     save_safetensors(home / "models" / "portrait_rig" / stylegan.DEFAULT.name, *packed(demo))
 
 
-@pytest.fixture(scope="module")
-def pair(demo):
-    return call(latents.SampleLatent, stylegan=demo, seed=5, count=2)[0]
-
-
-def small(name="small", seed=1, channels=(8, 8), img_channels=3, **mapping):
-    torch.manual_seed(seed)
-    options = StyleGan2Options(
-        {4 << i: c for i, c in enumerate(channels)},
-        MappingOptions(**{"z_dim": 8, "w_dim": 8, "num_layers": 2, **mapping}),
-        img_channels,
-    )
-    return Generator.of(StyleGan2(options).eval().requires_grad_(False), name)
-
-
 def sampled(generator, **options):
     return call(latents.SampleLatent, stylegan=generator, **options)[0]
-
-
-def is_image(value, frames, height, width, channels=3):
-    return (
-        tuple(value.shape) == (frames, height, width, channels)
-        and value.dtype == torch.float32
-        and value.is_contiguous()
-        and value.min() >= 0
-        and value.max() <= 1
-    )
 
 
 # Load StyleGAN
@@ -113,7 +55,7 @@ def test_the_embedded_generators_are_offered_first_and_no_other_weights(home, mo
 
 
 def test_a_missing_default_is_offered_and_named(home, monkeypatch):
-    monkeypatch.setattr(folders, "WEIGHTS", home / "models" / "stylegan")  # which is empty
+    monkeypatch.setattr(folders, "WEIGHTS", home / "nowhere")
     monkeypatch.setattr(host.folder_paths, "folder_names_and_paths", {})
     assert stylegan.LoadStyleGan.INPUT_TYPES()["required"]["file"][1]["options"] == ["toon_stylegan.safetensors"]
     refuses("'toon_stylegan.safetensors' is missing", stylegan.LoadStyleGan)
@@ -351,157 +293,6 @@ def test_a_projectors_file(demo, pair, home):
     refuses("does not say which generator", latents.LoadLatent, file="projected_w.npz")
     refuses("no file 'none.npz'", latents.LoadLatent, file="none.npz")
     refuses("leads out of the output folder", latents.SaveLatent, latent=pair, filename_prefix="../x")
-
-
-# Invert Image
-
-
-@pytest.fixture
-def image(demo, pair):
-    return call(stylegan.GenerateImage, stylegan=demo, latent=pair)[0]
-
-
-def test_inversion_gives_latents_pictures_and_a_report(demo, image):
-    before = fingerprint(demo.network.state_dict())
-    latent, generator, drawn, report = call(invert.InvertImage, image=image, stylegan=demo, **{**QUICK, "steps": 25})
-    assert len(latent) == 2 and latent.generator == demo.id and latent.w.device.type == "cpu"
-    assert generator is demo and is_image(drawn, 2, 64, 64)
-    assert "picture 2: PSNR" in report and "tuned" not in report
-    assert (drawn - image).abs().mean() < 0.03  # measured 0.01
-    again = call(stylegan.GenerateImage, stylegan=generator, latent=latent)[0]
-    assert (again - drawn).abs().max() < 1e-5
-    assert fingerprint(demo.network.state_dict()) == before
-
-
-def test_tuning_gives_another_generator_with_the_same_latents(demo, image, pair, home):
-    inputs = {"image": 1 - image[:1], "stylegan": demo, **QUICK, "tune_steps": 4, "locality": 0.1}
-    latent, tuned, drawn, report = call(invert.InvertImage, **inputs)
-    assert tuned.tuned and tuned.id == demo.id and "tuned; latents and directions of" in tuned.describe()
-    assert "tuned:" in report
-    again = call(stylegan.GenerateImage, stylegan=tuned, latent=latent)[0]
-    assert (again - drawn).abs().max() < 1e-5
-    found = call(latents.LatentDirections, stylegan=demo, count=2)[0]
-    call(stylegan.GenerateImage, stylegan=tuned, latent=call(latents.MoveLatent, latent=latent, directions=found)[0])
-    for folder in (stylegan.IN_MODELS, stylegan.IN_OUTPUT):
-        (file,) = call(stylegan.SaveStyleGan, stylegan=tuned, folder=folder)
-        assert Path(file).is_relative_to(home)
-    place = home / "models" / "portrait_rig"
-    loaded, about = call(stylegan.LoadStyleGan, file="stylegan/tuned_00001_.safetensors")
-    assert (place / "stylegan" / "tuned_00001_.safetensors").is_file()
-    assert loaded.tuned and loaded.id == demo.id and "tuned; latents" in about
-    same = call(stylegan.GenerateImage, stylegan=loaded, latent=latent)[0]
-    assert torch.equal(same, again)
-
-
-def test_a_grey_generator_draws_a_picture_in_grey(image, monkeypatch):
-    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
-    grey = small(channels=(8, 8, 8, 8, 8), img_channels=1)
-    drawn = call(invert.InvertImage, image=image, stylegan=grey, **QUICK, tune_steps=2)[2]
-    assert is_image(drawn, 2, 64, 64) and torch.equal(drawn[..., 0], drawn[..., 2])
-
-
-def test_searches_begin_where_they_are_told(demo, image, pair):
-    for options in (
-        {"start": "best of random", "candidates": 3},
-        {"start": "latent", "start_latent": pair},
-        {"mask": torch.ones(64, 64), "stay": 0.1},
-        {"fit_noise": True},
-    ):
-        latent, generator, drawn, _ = call(invert.InvertImage, image=image, stylegan=demo, **QUICK, **options)
-        assert len(latent) == 2 and generator.tuned == ("fit_noise" in options)
-        again = call(stylegan.GenerateImage, stylegan=generator, latent=latent)[0]
-        assert (again - drawn).abs().max() < 1e-5
-
-
-def test_a_network_that_another_hand_moved_under_inference_mode(image):
-    """The trap: such weights are inference tensors, through which no gradient flows."""
-    with torch.inference_mode():
-        poisoned = small(channels=(8, 8, 8, 8, 8))
-    assert all(p.is_inference() for p in poisoned.network.parameters())
-    latent, generator, _, _ = call(invert.InvertImage, image=image, stylegan=poisoned, **QUICK, tune_steps=2)
-    assert len(latent) == 2 and generator.tuned
-
-
-def test_a_cancel_in_the_middle_poisons_no_weights(demo, image, monkeypatch):
-    steps = []
-
-    def cancel_later():
-        steps.append(1)
-        if len(steps) > 6:
-            raise host.Cancelled
-
-    before = fingerprint(demo.network.state_dict())
-    with monkeypatch.context() as patched:
-        patched.setattr(host._mm, "throw_exception_if_processing_interrupted", cancel_later)
-        with pytest.raises(host.Cancelled):
-            call(invert.InvertImage, image=image, stylegan=demo, steps=3, tune_steps=50)
-    assert len(steps) == 7
-    assert fingerprint(demo.network.state_dict()) == before
-    assert not any(p.is_inference() or p.requires_grad for p in demo.network.parameters())
-    assert len(call(invert.InvertImage, image=image, stylegan=demo, **QUICK)[0]) == 2
-
-
-def test_progress_and_live_pictures(demo, image, monkeypatch):
-    told = []
-    monkeypatch.setattr(host, "SHOWS_PICTURES", True)
-    monkeypatch.setattr(host, "UPDATE_SECONDS", 0.0)
-    host.on_progress(lambda value, total, preview=None, node_id=None: told.append((value, total, preview)))
-    try:
-        call(invert.InvertImage, image=image, stylegan=demo, **QUICK, tune_steps=2)
-    finally:
-        host.on_progress(None)
-    total = 8 * 1 + 3 + 2  # trials, search, tuning
-    assert [value for value, _, _ in told][-1] == total and {known for _, known, _ in told} == {total}
-    assert any(preview is not None for _, _, preview in told)
-
-
-def test_lpips_needs_its_backbone_and_leave_to_fetch_it(demo, image, monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    refuses(
-        r"LPIPS needs the file vgg16-397923af\.pth \(528 MB.*Allow the download",
-        invert.InvertImage,
-        image=image,
-        stylegan=demo,
-        lpips="vgg",
-    )
-    text = invert.InvertImage.INPUT_TYPES()["required"]["lpips"][1]["tooltip"]
-    assert "vgg 528 MB" in text and "squeeze 5 MB" in text
-
-
-def test_lpips_is_compared_with_its_weight(demo, image, monkeypatch):
-    asked = []
-
-    class Grey(torch.nn.Module):
-        """Stands in for the backbone: the difference of mean brightness."""
-
-        def __init__(self, network, download):
-            super().__init__()
-            asked.append((network, download))
-            self.register_buffer("scale", torch.ones(()))
-
-        def forward(self, a, b, mask=None):
-            return (a - b).mean((1, 2, 3)).square() * self.scale
-
-    monkeypatch.setattr(invert, "Lpips", Grey)
-    only = {"lpips": "squeeze", "allow_download": True, "pyramid_weight": 0.0, "pixel_weight": 0.0}
-    drawn = call(invert.InvertImage, image=image * 0 + 0.6, stylegan=demo, **{**QUICK, "steps": 40}, **only)[2]
-    assert asked == [("squeeze", True)]
-    assert (drawn.mean((1, 2, 3)) - 0.6).abs().max() < 0.03  # measured 0.005; the mean picture has 0.49
-
-
-def test_what_invert_refuses(demo, image, pair):
-    options = {"stylegan": demo, **QUICK}
-    refuses("holds no pictures", invert.InvertImage, image=image[:0], **options)
-    refuses("no numbers", invert.InvertImage, image=image * math.nan, **options)
-    refuses("The picture is 64×32, this generator draws 64×64", invert.InvertImage, image=image[:, :32], **options)
-    refuses("needs a latent; connect one", invert.InvertImage, image=image, start="latent", **options)
-    refuses("draws 4 channels; pictures can be inverted", invert.InvertImage, image=image, **QUICK,
-            stylegan=small(img_channels=4))  # fmt: skip
-    foreign = sampled(small())
-    refuses("'small'.*'untrained", invert.InvertImage, image=image, start="latent", start_latent=foreign, **options)
-    refuses("masks: 3", invert.InvertImage, image=image, mask=torch.ones(3, 8, 8), **options)
-    refuses("All weights of the distance are 0", invert.InvertImage, image=image, pyramid_weight=0, pixel_weight=0,
-            **options)  # fmt: skip
 
 
 # Save StyleGAN

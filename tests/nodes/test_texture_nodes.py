@@ -9,9 +9,9 @@ from functools import partial
 import pack
 import pytest
 import torch
+from node_calls import call, refuses
 from PIL import Image
 from portrait_rig.__main__ import main
-from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.uv import albedo_maps
 from portrait_rig.core.methods import texture_gan
@@ -27,15 +27,7 @@ TINY = {"resolution": "16", "batch": 2, "channel_base": 128, "channel_max": 8, "
 COMMAND = ["--resolution", "16", "--batch", "2", "--channel-base", "128", "--channel-max", "8", "--latent", "8",
            "--steps", "2"]  # fmt: skip
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """Input and output folders of this test alone."""
-    monkeypatch.setattr(host.folder_paths, "_chosen", {})
-    for name in ("input", "output"):
-        (tmp_path / name).mkdir()
-    folders.use_folders(tmp_path / "input", tmp_path / "output")
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +47,6 @@ def gan(model):
     return call(LoadTextureGan, file=OWN, texture_size=16, face_model=model)[0]
 
 
-def call(node, **inputs):
-    """The node's outputs for some inputs, the others at their defaults."""
-    defaults = {i.id: i.options["default"] for i in node.GET_SCHEMA().inputs if "default" in i.options}
-    with torch.inference_mode():
-        return node.EXECUTE_NORMALIZED(**{**defaults, **inputs}).args
-
-
-def refuses(node, words, **inputs):
-    with pytest.raises(UserError, match=words) as caught:
-        call(node, **inputs)
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
-
-
 def maps(count=2, size=24):
     return torch.rand(count, size, size, 3, generator=torch.Generator().manual_seed(0))
 
@@ -78,7 +57,7 @@ def test_what_needs_no_file(model):
     free, about = call(LoadTextureGan, file=FREE, texture_size=16, face_model=model)
     assert free.latent_size == 3 * 16 * 16 and "free map" in about
     for file in (OWN, FREE):
-        refuses(LoadTextureGan, "is made from a face model. Connect one", file=file)
+        refuses("is made from a face model. Connect one", LoadTextureGan, file=file)
     assert LoadTextureGan.fingerprint_inputs(file=OWN) == OWN
 
 
@@ -96,7 +75,7 @@ def test_a_file_in_the_models_folder(gan, model, home, monkeypatch):
 
 
 def test_a_missing_file_is_a_sentence():
-    refuses(LoadTextureGan, "'nobody.safetensors' is missing. Put it into", file="nobody.safetensors")
+    refuses("'nobody.safetensors' is missing. Put it into", LoadTextureGan, file="nobody.safetensors")
 
 
 def test_samples_and_their_latents(gan):
@@ -113,9 +92,9 @@ def test_samples_and_their_latents(gan):
 def test_a_foreign_latent_is_refused(gan, model):
     other = call(LoadTextureGan, file=FREE, texture_size=16, face_model=model)[0]
     latent = call(SampleTexture, texture_gan=other)[1]
-    refuses(SampleTexture, "belongs to generator 'free map of toon-head'", texture_gan=gan, latent=latent)
+    refuses("belongs to generator 'free map of toon-head'", SampleTexture, texture_gan=gan, latent=latent)
     empty = call(SampleTexture, texture_gan=gan)[1][torch.zeros(0, dtype=torch.int64)]
-    refuses(SampleTexture, "no latent to draw", texture_gan=gan, latent=empty)
+    refuses("no latent to draw", SampleTexture, texture_gan=gan, latent=empty)
 
 
 def test_maps_are_put_on_faces(portrait):
@@ -124,8 +103,8 @@ def test_maps_are_put_on_faces(portrait):
     assert torch.equal(worn.angles, portrait[1].angles.expand(3, -1)) and portrait[1].texture is None
     (one,) = call(ApplyTexture, face_params=worn, texture=maps(1))
     assert len(one) == 3 and one.texture.shape[0] == 1
-    refuses(ApplyTexture, "24 × 12 texels", face_params=portrait[1], texture=maps(1)[:, :12])
-    refuses(ApplyTexture, "face params: 3, textures: 2", face_params=worn, texture=maps(2))
+    refuses("24 × 12 texels", ApplyTexture, face_params=portrait[1], texture=maps(1)[:, :12])
+    refuses("face params: 3, textures: 2", ApplyTexture, face_params=worn, texture=maps(2))
 
 
 def test_unwrapping_a_portrait(portrait, model):
@@ -171,7 +150,7 @@ def test_a_run_of_another_face_model_is_not_gone_on_with(model):
     call(TrainTextureGan, face_model=model, images=maps(), name="a", **TINY)
     other = load_face_model()
     other.layout = "ict-facekit"
-    refuses(TrainTextureGan, "begun with maps of 'toon-head', not of 'ict-facekit'", face_model=other, images=maps(),
+    refuses("begun with maps of 'toon-head', not of 'ict-facekit'", TrainTextureGan, face_model=other, images=maps(),
             name="a", **TINY)  # fmt: skip
 
 
@@ -207,13 +186,13 @@ def test_portraits_are_fitted_and_unwrapped_first(model, home, portraits):
 
 def test_training_refusals(model, home):
     (home / "input" / "empty").mkdir()
-    refuses(TrainTextureGan, "has no name", face_model=model, images=maps(), name=" ", **TINY)
-    refuses(TrainTextureGan, "holds no portraits", face_model=model, folder="empty", folder_holds=PORTRAITS, **TINY)
-    refuses(TrainTextureGan, "holds no pictures", face_model=model, folder="empty", **TINY)
+    refuses("has no name", TrainTextureGan, face_model=model, images=maps(), name=" ", **TINY)
+    refuses("holds no portraits", TrainTextureGan, face_model=model, folder="empty", folder_holds=PORTRAITS, **TINY)
+    refuses("holds no pictures", TrainTextureGan, face_model=model, folder="empty", **TINY)
     (home / "input" / "people").mkdir()
     Image.new("RGB", (8, 8)).save(home / "input" / "people" / "x.png")
     (home / "input" / "people" / "x.json").write_text(json.dumps([None]))
-    refuses(TrainTextureGan, "None of the 1 portraits .* 'x.png': No face was found in the picture", face_model=model,
+    refuses("None of the 1 portraits .* 'x.png': No face was found in the picture", TrainTextureGan, face_model=model,
             folder="people", folder_holds=PORTRAITS, **TINY)  # fmt: skip
     assert TrainTextureGan.fingerprint_inputs(folder="people") != TrainTextureGan.fingerprint_inputs(folder="empty")
 

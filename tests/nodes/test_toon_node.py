@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from node_calls import outputs
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.nodes.toon import MASK_OUTPUTS, SLIDERS, ToonPortrait
 
@@ -13,10 +14,7 @@ SMALL = {"size": 32, "seed": 7}
 
 
 def call(**inputs):
-    defaults = {i.id: i.options["default"] for i in ToonPortrait.GET_SCHEMA().inputs}
-    with torch.inference_mode():
-        out = ToonPortrait.EXECUTE_NORMALIZED(**{**defaults, **SMALL, **inputs}).args
-    return dict(zip(ToonPortrait.RETURN_NAMES, out, strict=True))
+    return outputs(ToonPortrait, **{**SMALL, **inputs})
 
 
 def test_all_outputs_have_a_frame_a_portrait():

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from node_calls import outputs
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.toon.voice import RATE
@@ -15,10 +16,7 @@ QUICK = {"seconds": 0.8, "fps": 5.0, "size": 16, "seed": 7}
 
 
 def call(**inputs):
-    defaults = {i.id: i.options["default"] for i in ToonTalkingClip.GET_SCHEMA().inputs if "default" in i.options}
-    with torch.inference_mode():
-        out = ToonTalkingClip.EXECUTE_NORMALIZED(**{**defaults, **QUICK, **inputs}).args
-    return dict(zip(ToonTalkingClip.RETURN_NAMES, out, strict=True))
+    return outputs(ToonTalkingClip, **{**QUICK, **inputs})
 
 
 def sound(*shape, rate=8000):

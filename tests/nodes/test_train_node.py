@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import node_calls
 import pack
 import pytest
 import torch
@@ -24,15 +25,7 @@ from portrait_rig.nodes import folders, host, train
 TINY = {"resolution": "16", "batch": 4, "channel_base": 128, "channel_max": 8, "latent_size": 8, "steps": 3}
 COMMAND = ["--resolution", "16", "--batch", "4", "--channel-base", "128", "--channel-max", "8", "--latent", "8"]
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """Input and output folders of this test alone."""
-    monkeypatch.setattr(host.folder_paths, "_chosen", {})
-    for name in ("input", "output"):
-        (tmp_path / name).mkdir()
-    folders.use_folders(tmp_path / "input", tmp_path / "output")
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
@@ -45,22 +38,16 @@ def pictures(home):
 
 
 def call(**inputs):
-    """The node's outputs for some inputs, the others at their defaults."""
-    node = train.TrainStyleGan
-    defaults = {i.id: i.options["default"] for i in node.GET_SCHEMA().inputs if "default" in i.options}
-    with torch.inference_mode():
-        return node.EXECUTE_NORMALIZED(**{**defaults, **TINY, **inputs}).args
+    return node_calls.call(train.TrainStyleGan, **{**TINY, **inputs})
+
+
+def refuses(words, **inputs):
+    node_calls.refuses(words, train.TrainStyleGan, **{**TINY, **inputs})
 
 
 def image(count=3, size=(20, 24)):
     with torch.inference_mode():
         return discs(count, size).permute(0, 2, 3, 1).contiguous()
-
-
-def refuses(words, **inputs):
-    with pytest.raises(UserError, match=words) as caught:
-        call(**inputs)
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
 def test_a_folder_becomes_a_generator(pictures, home):
