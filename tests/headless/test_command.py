@@ -14,16 +14,10 @@ import pytest
 from PIL import Image
 from portrait_rig.__main__ import main
 from portrait_rig.headless.run import DONE, FAILED, STOPPED, run
-from portrait_rig.nodes import NODES, host
+from portrait_rig.nodes import NODES
 from toy_nodes import REGISTRY
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """An empty current directory."""
-    monkeypatch.setattr(host.folder_paths, "_chosen", {})
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def save(folder, nodes, name="graph.json"):

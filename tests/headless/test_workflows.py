@@ -9,7 +9,6 @@ from PIL import Image
 from portrait_rig.headless.graph import read
 from portrait_rig.headless.registry import everything, sockets
 from portrait_rig.headless.run import DONE, run
-from portrait_rig.nodes import host
 
 WORKFLOWS = sorted((pack.ROOT / "example_workflows").glob("*.json"))
 SMALLEST = ("steps", "texture_size", "pixel_size", "supersample", "height")
@@ -23,13 +22,6 @@ SHORTER = {
 """Settings of single workflows, by their names, for the same reason."""
 UNTOLD = ("previews", "sheets")
 """Folders of pictures that no line tells of: live ones, and the progress of a training."""
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(host.folder_paths, "_chosen", {})
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def smaller(workflow):

@@ -9,15 +9,12 @@ import node_calls
 import pack
 import pytest
 import torch
+import toy_detectors
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.landmarks import Face
 from portrait_rig.nodes import face_finders, folders, host
 from portrait_rig.nodes.face_find import FindFace
 from portrait_rig.nodes.face_finders import FINDERS, MARKERS, SURE_OF_TOON, TOON, YUNET, Finder, find_automatically
-
-sys.path.insert(0, str(pack.ROOT / "tests" / "core"))
-
-import toy_detectors
 
 SIZE = (320, 640)
 PATCH = (200, 120)
