@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..core.types import Latent as LatentCodes
 from ..core.types import Mesh
 from .incoming import audio_in, mask_in, mesh_in, picture_in
 
@@ -134,6 +135,11 @@ def audio_out(waveform: Tensor, rate: int) -> dict[str, Any]:
     return {"waveform": _out(waveform.detach().reshape(1, -1, waveform.shape[-1])), "sample_rate": rate}
 
 
+def latent_out(latent: LatentCodes) -> LatentCodes:
+    """A latent as it waits between nodes: on the CPU, without gradients."""
+    return LatentCodes(latent.w.detach().cpu(), latent.generator)
+
+
 def preview(picture: Tensor) -> Any:
     """[B, 3, H, W] RGB 0…1 -> pictures on the node itself: `io.NodeOutput(…, ui=host.preview(picture))`."""
     return ui.PreviewImage(picture_out(picture))
@@ -188,13 +194,13 @@ def fresh(value: T) -> T:
 
 
 @contextmanager
-def memory(*modules: nn.Module) -> Iterator[torch.device]:
-    """Modules on the computing device inside the block, back on their own afterwards, whatever happens.
+def memory(*modules: nn.Module | None) -> Iterator[torch.device]:
+    """Modules on the computing device inside the block, back on their own afterwards, whatever happens; None is none.
 
     The host makes room first. They are moved outside inference mode, so they stay trainable.
     """
     target = device()
-    homes = [(module, _device_of(module)) for module in modules]
+    homes = [(module, _device_of(module)) for module in modules if module is not None]
     moving = [module for module, home in homes if home != target]
     if moving:
         _mm.free_memory(SAFETY_BYTES + sum(map(_bytes_of, moving)), target)

@@ -200,8 +200,7 @@ class InvertImage(io.ComfyNode):
             allowed = host.mask_in(mask, tuple(pictures.shape[-2:]))
         distance = lpips_of(lpips, allow_download)
         home, total = stylegan.device, invert_steps(settings) + tune_steps
-        modules = [stylegan.network] if distance is None else [stylegan.network, distance]
-        with host.memory(*modules) as device, host.optimising(total) as watch:
+        with host.memory(stylegan.network, distance) as device, host.optimising(total) as watch:
             target, allowed, start = host.fresh((pictures.to(device), _on(device, allowed), start_latent))
             generator = host.fresh(stylegan)
             shared = {"perceptual": distance, "mask": allowed}
@@ -212,7 +211,7 @@ class InvertImage(io.ComfyNode):
                 found = tune(target, found.latent, found.generator, tuning, watch=tuning_on, **shared)
                 report = f"{report}\ntuned:\n{found.report()}"
             result = _brought_home(found, stylegan, home)
-        latent = Latent(found.latent.w.detach().cpu(), stylegan.id)
+        latent = host.latent_out(Latent(found.latent.w, stylegan.id))
         drawn = host.picture_out(found.picture.expand(-1, 3, -1, -1))  # grey is spread
         return io.NodeOutput(latent, result, drawn, report, ui=host.show_text(report))
 

@@ -122,8 +122,7 @@ class RegressFaceParams(io.ComfyNode):
             raise UserError("Smoothing keeps within the face model's limits, and none is connected. Connect one.")
         pictures = host.picture_in(image)
         frames = common_batch(pictures=len(pictures), landmarks=1 if landmarks is None else len(landmarks))
-        modules = [face_regressor] if face_model is None else [face_regressor, face_model]
-        with host.memory(*modules), host.working(frames) as watch:
+        with host.memory(face_regressor, face_model), host.working(frames) as watch:
             params: FaceParams = face_regressor.regress(pictures, landmarks, face_model, watch)
             if share_identity:
                 params = as_one_person(params)

@@ -1,21 +1,15 @@
-"""Nodes that use a rig (StyleRig): load it, read a latent's face, change its pose, expression and light, see it all."""
+"""Nodes that use a rig (StyleRig): load it, read a latent's face, change its pose, expression and light."""
 
 from __future__ import annotations
 
 import math
 
-import torch
-
 from ..core.errors import UserError
 from ..core.face import edit as face_edit
 from ..core.face.light import dominant_light
 from ..core.face.model import FaceModel
-from ..core.methods import rig_sheet
-from ..core.methods.generate import generate
 from ..core.methods.rig import DEFAULT, Rig, edit, load_rig, read_params
 from ..core.methods.rig_wishes import Lamp, Sliders, wished
-from ..core.methods.sheet import sheet
-from ..core.networks.generator import Generator
 from ..core.networks.rig import COMPONENTS
 from ..core.types import FaceParams, Latent
 from . import folders, host
@@ -26,12 +20,10 @@ from .face_sliders import (
     REPLACE,
     angle_inputs,
     expressions_input,
-    lamp_inputs,
     light_inputs,
     mood_inputs,
 )
 from .host import io
-from .inputs import degrees_input
 from .model_files import ModelFiles
 
 FILES = ModelFiles(DEFAULT.name, {".safetensors"})
@@ -40,9 +32,6 @@ LIMIT_DEGREES = 90.0
 """Of a head's angle: beyond it no face is seen."""
 TOLD = 8
 """Faces that a text describes; a batch may have thousands."""
-POSES, LIGHTS = "yaw and expression", "light"
-MOST_CELLS = 15
-"""Along a side of a sheet."""
 MOST_PASSES = 8
 
 
@@ -258,134 +247,7 @@ class RigNetEdit(io.ComfyNode):
             wanted, asked = wished(rig, own, sliders, source, taken, face_model)
             changed = edit(rig, latent, wanted, asked, strength, passes)
             shown = rig.unframed(wanted).to("cpu")
-        return io.NodeOutput(_kept(changed), shown)
-
-
-class RigSheet(io.ComfyNode):
-    """All that a rig can do with a face."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="PortraitRigRigSheet",
-            display_name="Rig Sheet",
-            category="Portrait Rig/rig",
-            description="Draws one face in a grid of poses and expressions or of lights, to see at a glance what a rig "
-            "changes and what it keeps.",
-            inputs=[
-                host.StyleGan.Input("stylegan", tooltip="The generator of rig and latent; it draws every cell."),
-                host.RigNet.Input("rig", tooltip="From Load Rig; of the same generator."),
-                host.Latent.Input("latent", tooltip="B latents, each gets its own sheet."),
-                io.Combo.Input(
-                    "grid",
-                    options=[POSES, LIGHTS],
-                    default=POSES,
-                    tooltip=f"{POSES}: heads turn from left to right, the mood grows from top to bottom. {LIGHTS}: it "
-                    "goes from left to right and from the first elevation to the last.",
-                ),
-                io.Int.Input("columns", default=5, min=1, max=MOST_CELLS, tooltip="Pictures side by side."),
-                io.Int.Input("rows", default=3, min=1, max=MOST_CELLS, tooltip="Pictures above each other."),
-                degrees_input(
-                    "yaw",
-                    LIMIT_DEGREES,
-                    "Degrees, absolute: the head turns from −yaw to yaw; its own pitch and roll stay.",
-                    25.0,
-                    low=0.0,
-                ),
-                io.Combo.Input(
-                    "mood", options=list(face_edit.MOODS), default=next(iter(face_edit.MOODS)),
-                    tooltip="What changes from row to row, added to the face's own expression.",
-                ),
-                io.Float.Input(
-                    "mood_first", default=0.0, min=-1.0, max=1.0, step=0.05, tooltip="Added in the top row, −1…1."
-                ),
-                io.Float.Input(
-                    "mood_last", default=1.0, min=-1.0, max=1.0, step=0.05, tooltip="Added in the bottom row, −1…1."
-                ),
-                degrees_input(
-                    "light_azimuth",
-                    180.0,
-                    "Degrees: the light goes from so far on the picture's left to so far on its right.",
-                    60.0,
-                    low=0.0,
-                ),
-                degrees_input(
-                    "elevation_first", 90.0, "Degrees: from so far above the light comes in the top row.", 50.0
-                ),
-                degrees_input(
-                    "elevation_last",
-                    90.0,
-                    "Degrees: from so far above it comes in the bottom row; negative is from below.",
-                    10.0,
-                ),
-                *lamp_inputs(),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    tooltip="Of all changes: 1 goes all the way to what is asked for, more exaggerates.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=128,
-                    min=16,
-                    max=1024,
-                    tooltip="Of every cell in pixels, whatever the generator's size.",
-                ),
-                passes_input(),
-                host.FaceModel.Input(
-                    "face_model",
-                    optional=True,
-                    tooltip=f"The rig's face model, which knows the moods; {POSES} needs it, {LIGHTS} does not.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output(display_name="image", tooltip="B sheets, a caption above each row."),
-                host.Latent.Output(
-                    display_name="latent", tooltip="The latents of all cells, row by row, for Generate Image."
-                ),
-            ],
-        )  # fmt: skip
-
-    @classmethod
-    def execute(
-        cls,
-        stylegan: Generator,
-        rig: Rig,
-        latent: Latent,
-        grid: str,
-        columns: int,
-        rows: int,
-        yaw: float,
-        mood: str,
-        mood_first: float,
-        mood_last: float,
-        light_azimuth: float,
-        elevation_first: float,
-        elevation_last: float,
-        light_strength: float,
-        light_ambient: float,
-        strength: float,
-        height: int,
-        passes: int,
-        face_model: FaceModel | None = None,
-    ) -> io.NodeOutput:
-        latent.codes_for(stylegan.id)
-        if grid == POSES:
-            wishes = rig_sheet.pose_rows(columns, rows, yaw, mood, mood_first, mood_last)
-        else:
-            elevations = (elevation_first, elevation_last)
-            wishes = rig_sheet.light_rows(columns, rows, light_azimuth, elevations, light_strength, light_ambient)
-        with host.memory(stylegan.network, *rig.modules):
-            changed = rig_sheet.edited(rig, latent, wishes, face_model, strength, passes)
-            with host.working(len(changed)) as watch:
-                pictures = generate(stylegan, changed, watch=watch)
-        people = pictures[:, :3].expand(-1, 3, -1, -1).unflatten(0, (len(latent), rows, columns))
-        captions = [row.caption for row in wishes]
-        sheets = [sheet(list(zip(captions, person, strict=True)), height) for person in people]
-        return io.NodeOutput(host.picture_out(torch.stack(sheets)), _kept(changed))
+        return io.NodeOutput(host.latent_out(changed), shown)
 
 
 def _at_least_one(latent: Latent) -> None:
@@ -396,11 +258,6 @@ def _at_least_one(latent: Latent) -> None:
 def _asked(angle: float, absolute: bool) -> float | None:
     """What a slider asks for; one that adds nothing asks for nothing."""
     return angle if absolute or angle else None
-
-
-def _kept(latent: Latent) -> Latent:
-    """On the CPU, where values wait between nodes."""
-    return Latent(latent.w.cpu(), latent.generator)
 
 
 def _told(params: FaceParams) -> list[str]:
@@ -419,4 +276,4 @@ def _told(params: FaceParams) -> list[str]:
     return lines
 
 
-NODES = [LoadRig, ReadFaceParams, RigNetEdit, RigSheet]
+NODES = [LoadRig, ReadFaceParams, RigNetEdit]

@@ -161,9 +161,8 @@ class EmbedPortrait(io.ComfyNode):
         settings = EmbedSettings(side=compare_size, weights=weights, **search)
         pictures = host.picture_in(image)
         distance = lpips_of(lpips, allow_download)
-        modules = [stylegan.network, face_model, *rig.modules]
-        modules += [] if identity_net is None else [identity_net.network]
-        modules += [] if distance is None else [distance]
+        recogniser = None if identity_net is None else identity_net.network
+        modules = (stylegan.network, face_model, *rig.modules, recogniser, distance)
         with host.memory(*modules) as device, host.optimising(sum(settings.runs)) as watch:
             given = pictures.to(device), stylegan, rig, face_model, face_params.to(device)
             found = embed_portrait(
@@ -171,7 +170,7 @@ class EmbedPortrait(io.ComfyNode):
             )
         report = found.report()
         return io.NodeOutput(
-            Latent(found.latent.w.detach().cpu(), stylegan.id),
+            host.latent_out(Latent(found.latent.w, stylegan.id)),
             host.picture_out(found.inversion.picture),
             report,
             host.picture_out(loss_curves(found.history)),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from node_calls import call, is_image, nan_like, refuses
 from portrait_rig.core.types import Landmarks
-from portrait_rig.nodes import face_fit, face_params, host
+from portrait_rig.nodes import face_fit, face_params, face_render, host
 
 QUICK = {"landmark_steps": 4, "pixel_steps": 2, "pixel_size": 48, "texture": "model"}
 """A fit that goes through both stages in about a second."""
@@ -163,21 +163,21 @@ def test_what_loading_parameters_refuses(home):
 # Render, mesh
 
 
-@pytest.mark.parametrize("mode", face_fit.MODES)
+@pytest.mark.parametrize("mode", face_render.MODES)
 def test_every_mode_is_drawn(fitted, head, mode):
-    image, mask = call(face_fit.RenderFace, face_params=fitted[0], face_model=head, mode=mode, supersample=1)
+    image, mask = call(face_render.RenderFace, face_params=fitted[0], face_model=head, mode=mode, supersample=1)
     assert is_image(image, 1, 96, 96) and mask.shape == (1, 96, 96)
     assert image[mask > 0.9].std() > 0.01
 
 
 def test_backgrounds(fitted, head, crop):
     drawn = {"face_params": fitted[0], "face_model": head, "supersample": 1}
-    blue, mask = call(face_fit.RenderFace, **drawn, background="colour", colour="blue")
+    blue, mask = call(face_render.RenderFace, **drawn, background="colour", colour="blue")
     outside = mask[0] == 0
     assert torch.equal(blue[0][outside].unique(dim=0), torch.tensor([[0.0, 0.0, 1.0]]))
-    over, _ = call(face_fit.RenderFace, **drawn, picture=crop[0], opacity=0.5)
+    over, _ = call(face_render.RenderFace, **drawn, picture=crop[0], opacity=0.5)
     assert torch.allclose(over[0][outside], crop[0][0][outside], atol=1e-6)
-    clear, mask = call(face_fit.RenderFace, **drawn, background="transparent", height=64)
+    clear, mask = call(face_render.RenderFace, **drawn, background="transparent", height=64)
     assert is_image(clear, 1, 64, 64, 4) and torch.allclose(clear[..., 3], mask)
 
 
@@ -186,7 +186,7 @@ def test_a_turned_face_points_there(fitted, head):
 
     def nose(yaw):
         params = call(face_params.EditFaceParams, face_params=mean, face_model=head, yaw=yaw)[0]
-        depth, _ = call(face_fit.RenderFace, face_params=params, face_model=head, mode="depth", supersample=1)
+        depth, _ = call(face_render.RenderFace, face_params=params, face_model=head, mode="depth", supersample=1)
         return depth[0, 40:70, :, 0].amax(0).argmax().item()  # column of what is nearest, at the height of the nose
 
     assert nose(-25.0) + 8 < nose(0.0) < nose(25.0) - 8  # measured 9 and 10 of 96 pixels
@@ -194,26 +194,26 @@ def test_a_turned_face_points_there(fitted, head):
 
 def test_what_rendering_refuses(fitted, head):
     drawn = {"face_params": fitted[0], "face_model": head}
-    refuses("'mauvish' is no colour", face_fit.RenderFace, **drawn, colour="mauvish")
-    refuses("another shape", face_fit.RenderFace, **drawn, picture=torch.rand(1, 40, 96, 3))
-    refuses("no numbers", face_fit.RenderFace, **drawn, picture=nan_like(torch.rand(1, 96, 96, 3)))
+    refuses("'mauvish' is no colour", face_render.RenderFace, **drawn, colour="mauvish")
+    refuses("another shape", face_render.RenderFace, **drawn, picture=torch.rand(1, 40, 96, 3))
+    refuses("no numbers", face_render.RenderFace, **drawn, picture=nan_like(torch.rand(1, 96, 96, 3)))
     refuses(
         "pictures: 2, faces: 3|numbers of frames differ",
-        face_fit.RenderFace,
+        face_render.RenderFace,
         face_model=head,
         supersample=1,
         face_params=fitted[0].map(lambda t: t.expand(3, *t.shape[1:])),
         picture=torch.rand(2, 96, 96, 3),
     )
     foreign = face_params.edit.replace(fitted[0], layout="flame-2020")
-    refuses("'flame-2020'.*'toon-head'", face_fit.RenderFace, face_params=foreign, face_model=head)
+    refuses("'flame-2020'.*'toon-head'", face_render.RenderFace, face_params=foreign, face_model=head)
 
 
 def test_a_mesh_with_uvs_and_texture(fitted, head):
-    mesh = call(face_fit.FaceMesh, face_params=fitted[0], face_model=head, texture_size=64)[0]
+    mesh = call(face_render.FaceMesh, face_params=fitted[0], face_model=head, texture_size=64)[0]
     count = mesh.vertices.shape[1]
     assert mesh.vertices.shape == (1, count, 3) and mesh.uvs.shape == (1, count, 2)
     assert mesh.faces.max() == count - 1 and mesh.texture.shape == (1, 64, 64, 3)
     refuses(
-        "Frame 2 was asked for, but there are 1", face_fit.FaceMesh, face_params=fitted[0], face_model=head, frame=2
+        "Frame 2 was asked for, but there are 1", face_render.FaceMesh, face_params=fitted[0], face_model=head, frame=2
     )

@@ -15,7 +15,7 @@ from portrait_rig.core.methods.regress import CodedRegressor, middle_square, sav
 from portrait_rig.core.networks.recon_net import ReconNet, ReconNetOptions
 from portrait_rig.core.networks.resnet import ResNetOptions
 from portrait_rig.core.types import Landmarks
-from portrait_rig.nodes import face_fit, folders, regress, toon
+from portrait_rig.nodes import face_fit, face_render, folders, regress, toon
 
 GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
 QUICK = {"landmark_steps": 3, "pixel_steps": 0, "texture": "model"}
@@ -86,7 +86,8 @@ def test_a_portrait_without_landmarks_gives_its_parameters(knowing, portrait, he
 def test_the_result_is_drawn_over_the_picture(knowing, portrait, head):
     params, _ = call(regress.RegressFaceParams, image=portrait[0], face_regressor=knowing[0])
     ours, truth = (
-        call(face_fit.RenderFace, face_params=p, face_model=head, picture=portrait[0])[0] for p in (params, portrait[2])
+        call(face_render.RenderFace, face_params=p, face_model=head, picture=portrait[0])[0]
+        for p in (params, portrait[2])
     )
     assert (ours - truth).abs().mean() < 1e-3
 

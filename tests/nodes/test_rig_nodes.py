@@ -15,7 +15,7 @@ from portrait_rig.core.checkpoints import save_safetensors
 from portrait_rig.core.methods.rig import edit, read_params, save_rig
 from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, inputs_of
 from portrait_rig.core.types import GeneratorId, Latent
-from portrait_rig.nodes import face_params, rig
+from portrait_rig.nodes import face_params, rig, rig_sheet
 
 SIZE = (8, 8)
 EDITS = 50
@@ -211,8 +211,8 @@ def test_an_edit_is_fast(exact, others):
 
 def test_a_sheet_for_every_latent(exact, generator, latent, head):
     image, cells = call(
-        rig.RigSheet, stylegan=generator, rig=exact, latent=latent[:2], face_model=head, columns=3, rows=2, height=16,
-        mood="jaw_open", mood_last=0.2,
+        rig_sheet.RigSheet, stylegan=generator, rig=exact, latent=latent[:2], face_model=head, columns=3, rows=2,
+        height=16, mood="jaw_open", mood_last=0.2,
     )  # fmt: skip
     assert len(image) == 2 and image.shape[3] == 3 and 0 <= image.min() < image.max() <= 1
     yaw = torch.rad2deg(shown(exact, cells).angles[:, 1]).reshape(2, 2, 3)
@@ -226,8 +226,9 @@ def test_a_sheet_for_every_latent(exact, generator, latent, head):
 
 def test_a_sheet_of_lights_needs_no_face_model(exact, generator, latent):
     image, cells = call(
-        rig.RigSheet, stylegan=generator, rig=exact, latent=latent[:1], grid=rig.LIGHTS, columns=2, rows=1, height=16
-    )
+        rig_sheet.RigSheet, stylegan=generator, rig=exact, latent=latent[:1], grid=rig_sheet.LIGHTS, columns=2, rows=1,
+        height=16,
+    )  # fmt: skip
     assert len(image) == 1 and len(cells) == 2
     assert (shown(exact, cells).light[0] - shown(exact, cells).light[1]).abs().max() > 0.1
 
@@ -236,18 +237,18 @@ def test_a_sheet_of_lights_needs_no_face_model(exact, generator, latent):
 def test_a_sheet_of_a_generator_of_grey_or_transparent_pictures(exact, latent, channels):
     other = untrained.small((4, 4), "other", img_channels=channels, w_dim=toy_rig.W_DIM)
     given = {"rig": replace(exact, generator=other.id), "latent": replace(latent[:1], generator=other.id)}
-    image, _ = call(rig.RigSheet, stylegan=other, grid=rig.LIGHTS, columns=1, rows=1, height=16, **given)
+    image, _ = call(rig_sheet.RigSheet, stylegan=other, grid=rig_sheet.LIGHTS, columns=1, rows=1, height=16, **given)
     assert image.shape[3] == 3
 
 
 def test_what_a_sheet_refuses(exact, generator, latent, head):
     given = {"stylegan": generator, "rig": exact, "latent": latent, "face_model": head}
     foreign = replace(latent, generator=GeneratorId("ffhq", "f2"))
-    refuses(r"'ffhq'.*'tiny'", rig.RigSheet, **{**given, "latent": foreign})
+    refuses(r"'ffhq'.*'tiny'", rig_sheet.RigSheet, **{**given, "latent": foreign})
     other = replace(exact, generator=GeneratorId("ffhq", "f2"))
-    refuses(r"'tiny'.*for 'ffhq'", rig.RigSheet, **{**given, "rig": other})
-    refuses("There is no latent", rig.RigSheet, **{**given, "latent": latent[:0]})
-    refuses("none is connected", rig.RigSheet, **{**given, "face_model": None})
+    refuses(r"'tiny'.*for 'ffhq'", rig_sheet.RigSheet, **{**given, "rig": other})
+    refuses("There is no latent", rig_sheet.RigSheet, **{**given, "latent": latent[:0]})
+    refuses("none is connected", rig_sheet.RigSheet, **{**given, "face_model": None})
 
 
 def test_a_cancel_ends_a_sheet(exact, generator, latent, head, monkeypatch):
@@ -258,4 +259,4 @@ def test_a_cancel_ends_a_sheet(exact, generator, latent, head, monkeypatch):
 
     monkeypatch.setattr(runtime, "throw_exception_if_processing_interrupted", cancel)
     with pytest.raises(runtime.InterruptProcessingException):
-        call(rig.RigSheet, stylegan=generator, rig=exact, latent=latent, face_model=head)
+        call(rig_sheet.RigSheet, stylegan=generator, rig=exact, latent=latent, face_model=head)

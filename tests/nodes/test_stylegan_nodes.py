@@ -14,7 +14,7 @@ from portrait_rig.core.checkpoints import save_safetensors
 from portrait_rig.core.networks.generator import Generator, packed
 from portrait_rig.core.networks.layers import MappingOptions
 from portrait_rig.core.networks.stylegan3 import StyleGan3, StyleGan3Options
-from portrait_rig.nodes import folders, host, latents, stylegan
+from portrait_rig.nodes import folders, host, latent_files, latents, stylegan
 from untrained import small
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -273,26 +273,26 @@ def test_walks(demo, pair):
 
 
 def test_there_and_back_through_a_file(demo, pair, home):
-    (name,) = call(latents.SaveLatent, latent=pair)
+    (name,) = call(latent_files.SaveLatent, latent=pair)
     assert name == "latent/latent_00001_.safetensors [output]"
-    found, about = call(latents.LoadLatent, file=name)
+    found, about = call(latent_files.LoadLatent, file=name)
     assert torch.equal(found.w, pair.w) and about == "2 latents of 'untrained 64²', 10 layers of 32 values"
-    assert len(call(latents.LoadLatent, file=name, stylegan=demo)[0]) == 2
-    refuses(r"'untrained 64²'.*'small'", latents.LoadLatent, file=name, stylegan=small())
+    assert len(call(latent_files.LoadLatent, file=name, stylegan=demo)[0]) == 2
+    refuses(r"'untrained 64²'.*'small'", latent_files.LoadLatent, file=name, stylegan=small())
     refuses(r"'untrained 64²'.*'small'", stylegan.GenerateImage, latent=found, stylegan=small())
-    assert latents.LoadLatent.fingerprint_inputs() is None
-    first = latents.LoadLatent.fingerprint_inputs(file=name)
+    assert latent_files.LoadLatent.fingerprint_inputs() is None
+    first = latent_files.LoadLatent.fingerprint_inputs(file=name)
     (home / "output" / "latent" / "latent_00001_.safetensors").write_bytes(b"0")
-    assert latents.LoadLatent.fingerprint_inputs(file=name) != first
-    refuses("latent_00001_.safetensors", latents.LoadLatent, file=name)
+    assert latent_files.LoadLatent.fingerprint_inputs(file=name) != first
+    refuses("latent_00001_.safetensors", latent_files.LoadLatent, file=name)
 
 
 def test_a_projectors_file(demo, pair, home):
     numpy.savez(home / "input" / "projected_w.npz", w=pair.w[:1].numpy())
-    assert torch.equal(call(latents.LoadLatent, file="projected_w.npz", stylegan=demo)[0].w, pair.w[:1])
-    refuses("does not say which generator", latents.LoadLatent, file="projected_w.npz")
-    refuses("no file 'none.npz'", latents.LoadLatent, file="none.npz")
-    refuses("leads out of the output folder", latents.SaveLatent, latent=pair, filename_prefix="../x")
+    assert torch.equal(call(latent_files.LoadLatent, file="projected_w.npz", stylegan=demo)[0].w, pair.w[:1])
+    refuses("does not say which generator", latent_files.LoadLatent, file="projected_w.npz")
+    refuses("no file 'none.npz'", latent_files.LoadLatent, file="none.npz")
+    refuses("leads out of the output folder", latent_files.SaveLatent, latent=pair, filename_prefix="../x")
 
 
 # Save StyleGAN
