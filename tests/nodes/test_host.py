@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from portrait_rig.core.errors import UserError
-from portrait_rig.core.types import Camera, FaceParams, Mesh
+from portrait_rig.core.types import Camera, FaceParams, GeneratorId, Latent, Mesh
 from portrait_rig.nodes import host
 
 
@@ -204,6 +204,17 @@ def test_modules_already_there_stay():
     layer = torch.nn.Linear(1, 1)
     with host.memory(layer) as device:
         assert layer.weight.device.type == device.type
+
+
+def test_what_is_not_connected_takes_no_memory():
+    with host.memory(None, torch.nn.Linear(1, 1), None) as device:
+        assert device == host.device()
+
+
+def test_a_latent_waits_without_gradients():
+    given = Latent(torch.ones(2, 3, 4, requires_grad=True), GeneratorId("a", "b"))
+    kept = host.latent_out(given)
+    assert not kept.w.requires_grad and kept.generator == given.generator and given.w.requires_grad
 
 
 # Progress and cancel --------------------------------------------------------------------------------------------------
