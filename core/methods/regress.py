@@ -3,7 +3,7 @@
 A regressor looks at a crop in which the face stands where it was trained to expect it; what it finds there is put back
 onto the whole picture.
 
-A regressor of ours is a .safetensors file. Tensors: `network.…`, a `ReconNet`; `coding.mean`, `.scale`, `.low`,
+A regressor of ours is a .safetensors file. Tensors: `network.…`, a `KeypointNet`; `coding.mean`, `.scale`, `.low`,
 `.high`, how its outputs become parameters (`core.face.coding`). Metadata: format, version; those of the coding (layout,
 groups, joints, side, focal); those of its `Framing`. A training takes pictures framed so, `coding.encode(truth)` for
 its targets, and writes what `packed` gives.
@@ -31,8 +31,9 @@ from ..face.crop import Crop, Stage, take
 from ..face.flame import Flame
 from ..face.model import FaceModel
 from ..face.reframe import on_picture, seen_by
-from ..networks import deca, recon_net
+from ..networks import deca, keypoint_net, recon_net
 from ..networks.deca import Deca
+from ..networks.keypoint_net import KeypointNet
 from ..networks.recon_net import ReconNet
 from ..types import FaceParams, Landmarks, common_batch
 from .fit.frames import fill, join
@@ -168,15 +169,15 @@ class Framing:
 
 
 class CodedRegressor(FaceRegressor):
-    """A `ReconNet` that gives the rows of a `FaceCoding`: what is trained here, for any face model.
+    """A `KeypointNet` that gives the rows of a `FaceCoding`: what is trained here, for any face model.
 
     Without landmarks it looks where `framing` says that the face of a portrait is.
     """
 
-    def __init__(self, network: ReconNet, coding: FaceCoding, framing: Framing | None = None) -> None:
+    def __init__(self, network: KeypointNet, coding: FaceCoding, framing: Framing | None = None) -> None:
         super().__init__()
-        if sum(network.options.heads) != len(coding):
-            raise ValueError(f"{sum(network.options.heads)} outputs do not make {len(coding)} values")
+        if network.outputs != len(coding):
+            raise ValueError(f"{network.outputs} outputs do not make {len(coding)} values")
         self.network, self.coding, self.framing = network, coding, framing or Framing()
         self.layout = coding.layout
 
@@ -207,8 +208,8 @@ class Deep3DRegressor(FaceRegressor):
 
     def __init__(self, network: ReconNet) -> None:
         super().__init__()
-        if sum(network.options.heads) != deep3d.COEFFICIENTS:
-            raise ValueError(f"{sum(network.options.heads)} outputs instead of {deep3d.COEFFICIENTS}")
+        if network.outputs != deep3d.COEFFICIENTS:
+            raise ValueError(f"{network.outputs} outputs instead of {deep3d.COEFFICIENTS}")
         self.network = network
 
     def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
@@ -339,7 +340,7 @@ def _ours(checkpoint: Checkpoint) -> CodedRegressor:
         )
     network = {key[len(NETWORK) :]: tensor for key, tensor in tensors.items() if key.startswith(NETWORK)}
     coding = FaceCoding.from_metadata(metadata, {name: tensors[CODING + name] for name in TENSORS})
-    return CodedRegressor(recon_net.from_tensors(network), coding, Framing.from_metadata(metadata))
+    return CodedRegressor(keypoint_net.from_tensors(network), coding, Framing.from_metadata(metadata))
 
 
 def _finite(regressor: FaceRegressor) -> FaceRegressor:

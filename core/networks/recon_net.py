@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..errors import UserError
 from .recover import load_strictly
@@ -34,14 +33,11 @@ class ReconNetOptions:
 
     one_layer: upstream's `use_last_fc`, a single linear layer `backbone.fc` instead of a 1 × 1 convolution for each
     head; its file does not tell where one group ends, so `heads` then holds one number.
-    fields: into so many parts along each side the last maps are averaged before the heads, which then know where
-    something is; 1, the mean over all, as published. Ours take 4, which learns faster from nothing.
     """
 
     trunk: ResNetOptions = field(default_factory=ResNetOptions)
     heads: tuple[int, ...] = HEADS
     one_layer: bool = False
-    fields: int = 1
 
 
 class ReconNet(nn.Module):
@@ -59,13 +55,17 @@ class ReconNet(nn.Module):
         if options.one_layer:
             self.backbone.fc = _silent(nn.Linear(channels, sum(options.heads)))
         else:
-            self.final_layers.extend(_silent(nn.Conv2d(channels, outputs, options.fields)) for outputs in options.heads)
+            self.final_layers.extend(_silent(nn.Conv2d(channels, outputs, 1)) for outputs in options.heads)
+
+    @property
+    def outputs(self) -> int:
+        """Values a face."""
+        return sum(self.options.heads)
 
     def forward(self, pictures: Tensor) -> Tensor:
         if pictures.dim() != 4 or pictures.shape[1] != 3:
             raise UserError(f"The regressor takes pictures [B, 3, H, W]; got {list(pictures.shape)}.")
-        maps, fields = self.backbone(pictures), self.options.fields
-        pooled = maps.mean((2, 3), keepdim=True) if fields == 1 else functional.adaptive_avg_pool2d(maps, fields)
+        pooled = self.backbone(pictures).mean((2, 3), keepdim=True)
         if self.options.one_layer:
             return self.backbone.fc(pooled.flatten(1))
         return torch.cat([head(pooled) for head in self.final_layers], 1).flatten(1)
@@ -108,8 +108,8 @@ def _options(own: Mapping[str, Tensor]) -> ReconNetOptions:
     if f"{LAST}weight" in own:
         return ReconNetOptions(trunk, (own[f"{LAST}weight"].shape[0],), one_layer=True)
     numbers = sorted(int(key.split(".")[1]) for key in own if key.startswith(HEAD) and key.endswith(".weight"))
-    heads = [own[f"{HEAD}{number}.weight"].shape for number in numbers]
-    return ReconNetOptions(trunk, tuple(shape[0] for shape in heads), fields=heads[0][-1])
+    heads = tuple(own[f"{HEAD}{number}.weight"].shape[0] for number in numbers or [0])
+    return ReconNetOptions(trunk, heads)
 
 
 def _silent(layer: nn.Linear | nn.Conv2d) -> nn.Module:

@@ -126,11 +126,15 @@ class ResNet(nn.Module):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.channels = options.channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The maps after every stage, from H/4 on; the last are the features."""
+        found = [functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)]
         for stage in range(len(self.options.blocks)):
-            x = self.get_submodule(f"layer{stage + 1}")(x)
-        return x
+            found.append(self.get_submodule(f"layer{stage + 1}")(found[-1]))
+        return found[1:]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stages(x)[-1]
 
 
 def recover_options(tensors: Mapping[str, Tensor]) -> ResNetOptions:

@@ -16,7 +16,6 @@ OPTIONS = {
     "ResNet-34": ReconNetOptions(ResNetOptions.basic(RESNET34, 4), (40, 43, 25, 2)),
     "ResNet-50": ReconNetOptions(ResNetOptions(stem=4, inner=4, outputs=16)),
     "grouped": ReconNetOptions(ResNetOptions((1, 2, 1), stem=6, inner=8, outputs=12, groups=4), (3,)),
-    "heads over 4 x 4 parts": ReconNetOptions(TINY, (7, 3), fields=4),
     "one last layer": ReconNetOptions(TINY, (257,), one_layer=True),
 }
 
@@ -107,14 +106,6 @@ def test_odd_names_are_refused():
     for odd in ("final_layers.x.weight", "backbone.layer9.0.conv1.weight", "backbone.layer1.77.conv1.weight"):
         with pytest.raises(UserError, match="does not hold a complete Deep3DFaceRecon regressor"):
             recon_net.from_tensors({**whole, odd: torch.zeros(1)})
-
-
-def test_heads_over_parts_know_where_something_is():
-    net = network(ReconNetOptions(TINY, (5,), fields=2))
-    picture = torch.zeros(1, 3, 32, 32)
-    picture[..., :16] = 1
-    with torch.no_grad():
-        assert (net(picture) - net(picture.flip(3))).abs().max() > 1e-3
 
 
 def test_heads_are_told_apart_from_other_networks():

@@ -25,6 +25,7 @@ from portrait_rig.core.methods.regress import (
     save_face_regressor,
 )
 from portrait_rig.core.networks.deca import Deca
+from portrait_rig.core.networks.keypoint_net import KeypointNet, KeypointNetOptions
 from portrait_rig.core.networks.recon_net import HEADS, ReconNet, ReconNetOptions
 from portrait_rig.core.networks.resnet import ResNetOptions
 from portrait_rig.core.toon.corpus import HELD_OUT
@@ -72,8 +73,9 @@ def toon(head, params, crop, framing=None):
     """A regressor of 64² crops that sees `params` [1], on the picture, wherever it looks."""
     cut = on_crop(params, crop)
     coding = FaceCoding.measured(cut, head, GROUPS)
-    network = ReconNet(ReconNetOptions(TINY, tuple(count for _, count in coding.groups)))
-    return CodedRegressor(sure(network, coding.encode(cut)[0]), coding, framing)
+    network = KeypointNet(KeypointNetOptions(TINY, len(coding), keypoints=3, narrow=2, hidden=4)).eval()
+    network.answers.bias.data.copy_(coding.encode(cut)[0])
+    return CodedRegressor(network, coding, framing)
 
 
 def seeing(head, seed=0):
@@ -82,8 +84,7 @@ def seeing(head, seed=0):
     params = face(head)
     regressor = toon(head, params, middle_square(SIZE, 64))
     regressor.coding.scale.fill_(0.01)
-    for layer in regressor.network.final_layers:
-        torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(regressor.network.answers.weight)
     return regressor.requires_grad_(False)
 
 
@@ -309,7 +310,7 @@ def test_a_saved_regressor_comes_back(head, tmp_path):
     ours, theirs = regressor.regress(pictures(2), landmarks), loaded.regress(pictures(2), landmarks)
     assert torch.equal(ours.translation, theirs.translation) and torch.equal(ours.light, theirs.light)
     assert loaded.framing == regressor.framing
-    assert "toon-head from pictures of 64 × 64: ResNet-6, 4 channels wide, 7 heads" in loaded.describe()
+    assert "toon-head from pictures of 64 × 64: ResNet-6, 4 channels wide, 3 keypoints" in loaded.describe()
 
 
 def test_published_files_are_recognised(tmp_path):
@@ -333,10 +334,13 @@ def test_published_files_are_recognised(tmp_path):
         (lambda t, m: t.pop("coding.scale"), r"there is no 'coding\.scale'"),
         (lambda t, m: t.pop("network.backbone.layer1.0.conv1.weight"), "does not hold a complete"),
         (lambda t, m: t.pop("network.backbone.conv1.weight"), "does not hold a complete"),
-        (lambda t, m: t.update({"network.final_layers.0.bias": torch.zeros(7)}), r"final_layers\.0\.bias \[7\]"),
-        (lambda t, m: t.update({"network.final_layers.6.weight": torch.full((3, 8, 1, 1), math.nan)}), "no numbers"),
+        (lambda t, m: t.update({"network.answers.bias": torch.zeros(7)}), r"answers\.bias \[7\]"),
+        (lambda t, m: t["network.answers.weight"].fill_(math.nan), "no numbers"),
         (lambda t, m: t.update({"coding.mean": torch.full((143,), math.nan)}), "no proper numbers"),
-        (lambda t, m: [t.pop(k) for k in list(t) if "final_layers.6" in k], "140 outputs do not make 143 values"),
+        (
+            lambda t, m: t.update({f"network.answers.{k}": t[f"network.answers.{k}"][3:] for k in ("weight", "bias")}),
+            "140 outputs do not make 143 values",
+        ),
     ],
 )
 def test_damaged_files_are_named(head, tmp_path, change, words):

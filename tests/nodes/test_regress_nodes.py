@@ -7,42 +7,23 @@ import math
 
 import pytest
 import torch
-from portrait_rig.core.errors import UserError
+from node_calls import call, refuses
 from portrait_rig.core.face.coding import FaceCoding
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_crop
 from portrait_rig.core.methods.regress import CodedRegressor, middle_square, save_face_regressor
-from portrait_rig.core.networks.recon_net import ReconNet, ReconNetOptions
+from portrait_rig.core.networks.keypoint_net import KeypointNet, KeypointNetOptions
 from portrait_rig.core.networks.resnet import ResNetOptions
 from portrait_rig.core.types import Landmarks
-from portrait_rig.nodes import face_fit, face_render, folders, regress, toon
+from portrait_rig.nodes import face_fit, face_render, regress, toon
 
 GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
 QUICK = {"landmark_steps": 3, "pixel_steps": 0, "texture": "model"}
 
 
-def call(node, **inputs):
-    """The node's outputs for some inputs, the others at their defaults."""
-    defaults = {i.id: i.options["default"] for i in node.GET_SCHEMA().inputs if "default" in i.options}
-    with torch.inference_mode():
-        return node.EXECUTE_NORMALIZED(**{**defaults, **inputs}).args
-
-
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(home):
     """A model folder of this test alone."""
-    from portrait_rig.nodes.standin import folder_paths
-
-    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    folders.register_model_folder()
-    (tmp_path / "portrait_rig").mkdir()
-    return tmp_path / "portrait_rig"
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
+    return home / "models" / "portrait_rig"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +37,7 @@ def knowing(head, portrait, folder):
     """A file whose network says the portrait's parameters whatever it sees; and the loaded regressor."""
     cut = on_crop(portrait[2], middle_square((64, 64), 48))
     coding = FaceCoding.measured(cut, head, GROUPS)
-    network = ReconNet(ReconNetOptions(ResNetOptions.basic((1, 1), 4), tuple(count for _, count in coding.groups)))
+    network = KeypointNet(KeypointNetOptions(ResNetOptions.basic((1, 1), 4), len(coding), keypoints=3, narrow=2))
     save_face_regressor(folder / "knowing.safetensors", CodedRegressor(network, coding))
     return call(regress.LoadFaceRegressor, file="knowing.safetensors")
 
@@ -107,8 +88,7 @@ def test_a_clip_with_landmarks_and_a_frame_without_a_face(knowing, portrait):
 def test_one_person_has_one_shape_and_a_smooth_clip_moves_less(knowing, portrait, head):
     regressor = copy.deepcopy(knowing[0])
     torch.manual_seed(0)
-    for layer in regressor.network.final_layers:
-        torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(regressor.network.answers.weight)
     regressor.coding.scale.fill_(0.02)
     clip = portrait[0].repeat(8, 1, 1, 1) * torch.rand(8, 64, 64, 1, generator=torch.Generator().manual_seed(1))
     given = {"image": clip, "face_regressor": regressor, "face_model": head}
@@ -120,8 +100,8 @@ def test_one_person_has_one_shape_and_a_smooth_clip_moves_less(knowing, portrait
     assert torch.equal(one.angles, plain.angles) and torch.equal(one.albedo[0], one.albedo[7])
     jitter = [params.angles.diff(dim=0).abs().mean() for params in (plain, smooth)]
     assert jitter[1] < 0.5 * jitter[0]
-    with pytest.raises(UserError, match="Smoothing keeps within the face model's limits"):
-        call(regress.RegressFaceParams, image=clip, face_regressor=regressor, smoothing=4.0)
+    words = "Smoothing keeps within the face model's limits"
+    refuses(words, regress.RegressFaceParams, image=clip, face_regressor=regressor, smoothing=4.0)
 
 
 def test_it_starts_a_fit(knowing, portrait, head):
@@ -156,9 +136,7 @@ def test_a_cancel_ends_it(knowing, portrait, monkeypatch):
 )
 def test_what_is_refused(knowing, portrait, change, words):
     inputs = {"image": portrait[0], "face_regressor": knowing[0]}
-    with pytest.raises(UserError, match=words) as caught:
-        call(regress.RegressFaceParams, **inputs | change(inputs))
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    refuses(words, regress.RegressFaceParams, **inputs | change(inputs))
 
 
 def marks(frames, count=68, size=(64, 64), score=1.0):
@@ -170,8 +148,7 @@ def marks(frames, count=68, size=(64, 64), score=1.0):
 def test_missing_and_foreign_files(folder):
     from safetensors.torch import save_file
 
-    with pytest.raises(UserError, match=r"'nobody\.safetensors' is missing\. Put it into"):
-        call(regress.LoadFaceRegressor, file="nobody.safetensors")
+    refuses(r"'nobody\.safetensors' is missing\. Put it into", regress.LoadFaceRegressor, file="nobody.safetensors")
     save_file({"lora.weight": torch.zeros(3)}, folder / "lora.safetensors")
-    with pytest.raises(UserError, match=r"'lora\.safetensors'.*no face regressor that is understood here"):
-        call(regress.LoadFaceRegressor, file="lora.safetensors")
+    words = r"'lora\.safetensors'.*no face regressor that is understood here"
+    refuses(words, regress.LoadFaceRegressor, file="lora.safetensors")
