@@ -32,7 +32,7 @@ from portrait_rig.core.face.models import DEFAULT as HEAD  # noqa: E402
 from portrait_rig.core.face.models import load_face_model  # noqa: E402
 from portrait_rig.core.methods.identity import IdentityNetwork, load_identity_network, similarity  # noqa: E402
 from portrait_rig.core.methods.regress import load_face_regressor  # noqa: E402
-from portrait_rig.core.methods.rig import Rig, edit, load_rig, read_params  # noqa: E402
+from portrait_rig.core.methods.rig import SLIDER_REACH, Rig, edit, load_rig, read_params  # noqa: E402
 from portrait_rig.core.methods.rig_wishes import Lamp, Sliders, wished  # noqa: E402
 from portrait_rig.core.networks.generator import load_generator  # noqa: E402
 from portrait_rig.core.networks.rig import COMPONENTS, FULL, SUBSET, columns  # noqa: E402
@@ -67,7 +67,7 @@ BARS = {"error": 0.3, "leak": 0.15, "residual": 0.02}
 SLIDERS_FACES, SELF_FACES, FLOOR_FACES, ROW = 24, 16, 32, 6
 """Latents under each slider, toon people whose likeness to themselves is measured, those that are drawn anew with
 another's component, people on the sheet."""
-ABLATION_STEPS, ABLATION_BATCH, ABLATION_PAIRS = 120, 16, 64
+ABLATION_STEPS, ABLATION_BATCH, ABLATION_PAIRS = 400, 16, 64
 """Of every ablation's RigNets; the shipped ones learn longer and are measured on more pairs."""
 ABSOLUTE_RECONSTRUCTION = 1.0
 """Weight for absolute wishes, which cannot be edited and left alone at once: a tenth, as the sheet of facts has it."""
@@ -171,7 +171,7 @@ def slid(bench: Bench, asked: Sequence[Sliders], faces: int) -> list[Sight]:
     found = []
     for sliders in asked:
         target, components = wished(bench.rig, own, sliders, model=bench.eye.model)
-        found.append(bench.eye.see(edit(bench.rig, latent, target, components).w))
+        found.append(bench.eye.see(edit(bench.rig, latent, target, components, reach=SLIDER_REACH).w))
     return found
 
 

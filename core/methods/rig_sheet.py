@@ -11,7 +11,7 @@ from ..face.model import FaceModel
 from ..types import Latent
 from .fit.frames import join
 from .latents import joined
-from .rig import Rig, edit, read_params
+from .rig import SLIDER_REACH, Rig, edit, read_params
 from .rig_wishes import Lamp, Sliders, wished
 
 
@@ -79,7 +79,7 @@ def edited(
         own = read_params(rig, person)
         wanted = join([wished(rig, own, cell, model=model)[0] for cell in cells])
         many = replace(person, w=person.w.expand(len(cells), -1, -1))
-        people.append(edit(rig, many, wanted, components, strength, passes))
+        people.append(edit(rig, many, wanted, components, strength, passes, SLIDER_REACH))
     return joined(*people)
 
 
