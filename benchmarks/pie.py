@@ -45,8 +45,8 @@ TABLE = Path(__file__).with_suffix(".md")
 GENERATOR = ROOT / "weights" / "toon_stylegan.safetensors"
 FRONTAL = 12.0
 """Degrees of yaw to either side at most; a further turn would leave what the generator has seen."""
-SETTINGS = EmbedSettings(approach_steps=40, w_steps=20, plus_steps=140)
-"""Shorter than the node's, so that 16 portraits by all methods take a quarter of an hour of one core."""
+SETTINGS = EmbedSettings()
+"""The node's; 16 portraits by all methods take a quarter of an hour of one core."""
 SHOWN = 6
 """Portraits on the sheet."""
 HEAD = "| | PSNR before | PSNR after | similarity after | turned by | processor, s a portrait |\n" + "| --- " * 6 + "|"

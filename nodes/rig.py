@@ -8,7 +8,7 @@ from ..core.errors import UserError
 from ..core.face import edit as face_edit
 from ..core.face.light import dominant_light
 from ..core.face.model import FaceModel
-from ..core.methods.rig import DEFAULT, REACH, SLIDER_REACH, Rig, edit, load_rig, read_params
+from ..core.methods.rig import DEFAULT, SLIDER_REACH, Rig, edit, load_rig, read_params
 from ..core.methods.rig_wishes import Lamp, Sliders, wished
 from ..core.networks.rig import COMPONENTS
 from ..core.types import FaceParams, Latent
@@ -245,7 +245,7 @@ class RigNetEdit(io.ComfyNode):
             source = source_params if source_latent is None else read_params(rig, source_latent)
             own = read_params(rig, latent)
             wanted, asked = wished(rig, own, sliders, source, taken, face_model)
-            reach = SLIDER_REACH if source is None else REACH
+            reach = SLIDER_REACH if source is None else None
             changed = edit(rig, latent, wanted, asked, strength, passes, reach)
             shown = rig.unframed(wanted).to("cpu")
         return io.NodeOutput(host.latent_out(changed), shown)

@@ -33,11 +33,13 @@ DEFAULT = Path(__file__).resolve().parents[2] / "weights" / "toon_rig.safetensor
 FORMAT = "portrait_rig.rig"
 VERSION = 1
 """Raised when a reader of this version would misunderstand a file."""
-REACH, SLIDER_REACH = 3.0, 8.0
+REACH = 3.0
 """Standard deviations of the training faces: no parameter is brought further from their mean, since the networks never
-saw it there and pictures fall apart. A fit of a photograph asks for 25 of them where training faces hardly differ. What
-sliders ask for is a wish for one thing and goes further: on the toon rig a mouth that is asked to open all the way
-opens by 0.07 within the first, by 0.4 within the second, and pictures stay whole."""
+saw it there and pictures fall apart. A fit of a photograph asks for 25 of them where training faces hardly differ."""
+SLIDER_REACH = {"expression": 8.0}
+"""By component, for what sliders ask: a mood is a wish for few numbers, and goes further. On the toon rig a mouth that
+is asked to open all the way opens by 0.07 within the reach above, by 0.4 within this one, and pictures stay whole;
+lights beyond the usual turn backgrounds green."""
 DFR, RIGNETS, CODING = "dfr.", "rignets.", "coding."
 """Prefixes of the parts' tensors in a file."""
 
@@ -157,13 +159,13 @@ def edit(
     components: Collection[str],
     strength: float = 1.0,
     passes: int = 1,
-    reach: float = REACH,
+    reach: Mapping[str, float] | None = None,
 ) -> Latent:
     """Latents that show the `components` (of COMPONENTS) of `target`, and else what they showed; differentiable.
 
     target: on pictures of any size, of the rig's face model; frames of 1 go with N latents and the reverse. strength: 0
-    leaves everything, 1 goes all the way, beyond exaggerates. reach: in deviations of the training faces; what is
-    wanted beyond it, and beyond what the latent shows already, is brought back there.
+    leaves everything, 1 goes all the way, beyond exaggerates. reach: by component, in deviations of the training faces,
+    REACH where it says nothing; what is wanted beyond, and beyond what the latent shows already, is brought back there.
 
     passes: how often all networks run, at least 1, as in the paper. A network that is linear in each layer's code
     overshoots for some people and falls short for others; the second time brings what the first left. On the toon rig
@@ -176,7 +178,10 @@ def edit(
     ws, chosen = ws.expand(frames, -1, -1), in_order(components)
     if strength and chosen:
         present = rig.rows(ws)
-        wanted = torch.minimum(torch.maximum(wanted, present.clamp(max=-reach)), present.clamp(min=reach))
+        most = torch.full_like(present[:1], REACH)
+        for component, far in (reach or {}).items():
+            most[:, columns(rig.coding.groups, component)] = far
+        wanted = torch.minimum(torch.maximum(wanted, torch.minimum(present, -most)), torch.maximum(present, most))
         wanted = torch.lerp(present, wanted, strength)
         for again in range(passes):
             for component in chosen:

@@ -143,8 +143,9 @@ def test_nothing_is_brought_further_than_the_networks_know(rig, people):
     reached = rig.rows(edit(rig, latent, far, ["pose"]).w)[:, places]
     expected = torch.stack([own[:, places[0]], torch.full((3,), REACH), own[:, places[2]]], 1)
     torch.testing.assert_close(reached, expected, rtol=0, atol=2e-3)
-    wider = rig.rows(edit(rig, latent, far, ["pose"], reach=REACH + 0.5).w)[:, places]
+    wider = rig.rows(edit(rig, latent, far, ["pose"], reach={"pose": REACH + 0.5}).w)[:, places]
     torch.testing.assert_close(wider[:, 1], torch.full((3,), REACH + 0.5), rtol=0, atol=2e-3)
+    assert torch.equal(edit(rig, latent, far, ["pose"], reach={"light": 9.0}).w, edit(rig, latent, far, ["pose"]).w)
     outside = Latent(edit(rig, latent, far, ["pose"], 2.0).w, rig.generator)
     beyond = read_params(rig, outside)
     assert (rig.rows_of(beyond)[:, places[1]] > REACH + 0.5).all()
