@@ -61,8 +61,8 @@ WIDEST = 20.0
 YAWS = range(-25, 30, 5)
 MOODS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LAMPS = tuple((azimuth, elevation) for elevation in (0.0, 25.0) for azimuth in (-50.0, -25.0, 0.0, 25.0, 50.0))
-LAMP_STRENGTH, LAMP_AMBIENT = 0.7, 0.5
-"""Of the lights that are asked for; the toon world's lamps have about as much."""
+LAMP_STRENGTH, LAMP_AMBIENT = 0.55, 0.57
+"""Of the lights that are asked for: as much as the lights that DFR reads in latents; these hardly differ in either."""
 BARS = {"error": 0.3, "leak": 0.15, "residual": 0.02}
 SLIDERS_FACES, SELF_FACES, FLOOR_FACES, ROW = 24, 16, 32, 6
 """Latents under each slider, toon people whose likeness to themselves is measured, those that are drawn anew with

@@ -73,11 +73,11 @@ def light_inputs() -> list[io.Input]:
 
 
 def lamp_inputs() -> list[io.Input]:
-    """How bright the light is, from its side and from all sides."""
+    """How bright the light is, from its side and from all sides; the defaults are about a toon portrait's."""
     return [
         io.Float.Input(
             "light_strength",
-            default=0.6,
+            default=0.55,
             min=0.0,
             max=4.0,
             step=0.05,
@@ -85,7 +85,7 @@ def lamp_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "light_ambient",
-            default=0.5,
+            default=0.55,
             min=0.0,
             max=4.0,
             step=0.05,
