@@ -410,8 +410,8 @@ FOUND = """Why bars are missed:
   move twice as far; an error beyond the bar for light; and for expression error and leak just within their bars. For
   expression and light the rig adds 0.1 to 0.17 to the leak.
 - DFR misses more than half of the deviation of identity and just under half of that of expression. Twice as many
-  latents as before (32,000) and a regressor that knows identity far better (a correlation of 0.76 in place of 0.56)
-  changed that little: 0.57 and 0.48 in place of 0.54 and 0.54.
+  latents (32,000 in place of 16,000) and a regressor that knows identity far better (a correlation of 0.76 in place of
+  0.56) changed that little: 0.57 and 0.48 in place of 0.54 and 0.54.
 - Without non-linearity and with no residual, a RigNet that is told a difference moves every latent along one fixed
   direction a parameter. On a toy whose reader is nearly linear that leaks 0.01; on a first, rougher toon generator
   three times the weight on consistency brought the leak for pose from 0.42 to 0.32 only, at twice the error.

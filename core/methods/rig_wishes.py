@@ -6,14 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 
 from ..errors import UserError
 from ..face import edit
 from ..face.edit import Assignment, Part
-from ..face.light import dominant_light, rotated_light
 from ..face.model import FaceModel
-from ..face.reframe import shortest_turn
 from ..networks.rig import COMPONENTS
 from ..types import FaceParams
 from .rig import Rig, in_order
@@ -21,16 +18,12 @@ from .rig import Rig, in_order
 PARTS: dict[str, Part] = {"pose": "rotation", "expression": "expression", "light": "light"}
 """The part of a face (`core.face.edit`) that each component of a rig is."""
 
-LEAST_STRENGTH = 1e-3
-"""A weaker light comes from nowhere and is not turned into a strong one."""
-
 
 @dataclass(frozen=True)
 class Lamp:
-    """Where the light shall come from and how strong it shall be, in the terms of `core.face.edit.lit`.
+    """The light that `core.face.edit.lit` makes, in the colour of the one that is there: degrees, degrees, strengths.
 
-    Instead of the light that is there, that light itself turns and changes its strengths, so that it keeps its colours
-    and its fill, which the rig knows. added: a lamp in its colour comes beside it.
+    added: to that light, instead of in its place.
     """
 
     azimuth: float
@@ -111,12 +104,3 @@ def wished(
         parts = [PARTS[component] for component in in_order(taken)]
         params = edit.transferred(params, rig.framed(source), parts)
     return sliders.on(params, model), in_order(asked)
-
-
-def turned_light(light: Tensor, like: Tensor) -> Tensor:
-    """Light [B, 9, 3], turned to come from where `like` [B, 9, 3] does, and as strong and bright as that."""
-    (start, strength), (end, wanted) = dominant_light(light), dominant_light(like)
-    turned = rotated_light(light, shortest_turn(start, end))
-    sides = turned[:, 1:] * (wanted / strength.clamp_min(LEAST_STRENGTH))[:, None, None]
-    even = turned[:, :1] * (like[:, :1].mean(2) / turned[:, :1].mean(2).clamp_min(LEAST_STRENGTH))[..., None]
-    return torch.cat([even, sides], 1)

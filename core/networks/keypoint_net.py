@@ -19,6 +19,7 @@ from ..errors import UserError
 from .recover import load_strictly
 from .resnet import ResNet, ResNetOptions, recover_options
 
+BACKBONE = "backbone."
 FIELDS = 6
 """The coarsest maps are averaged into so many parts along each side: of pictures of 96² all that a trunk of three
 stages has."""
@@ -97,7 +98,7 @@ def _exact(values: Tensor) -> Tensor:
 def from_tensors(tensors: Mapping[str, Tensor]) -> KeypointNet:
     """Widths and depth are read off the shapes; strict. UserError where the file is not whole."""
     try:
-        trunk = recover_options({key[9:]: tensor for key, tensor in tensors.items() if key.startswith("backbone.")})
+        trunk = recover_options({key[len(BACKBONE) :]: t for key, t in tensors.items() if key.startswith(BACKBONE)})
         hidden, answers = tensors["hidden.weight"].shape[0], tensors["answers.weight"].shape[0]
         keypoints, narrow = tensors["places.running_mean"].shape[0] // 2, tensors["narrow.weight"].shape[0]
     except (LookupError, ValueError, ZeroDivisionError) as error:

@@ -33,10 +33,10 @@ from .toon_measures import regressor_quality
 from .toon_truth import corpus_fingerprint, corpus_params, mirrored_params, projected
 
 TRUNK = ResNetOptions.basic((1, 2, 2), 40)
-"""The whole network has 2.6 million weights."""
+"""The whole network has 2.9 million weights."""
 WEIGHTS_OF = {"identity": 6.0, "expression": 1.0, "albedo": 0.5, "joints": 0.3, "angles": 2.0, "light": 0.7,
               "translation": 1.0}  # fmt: skip
-"""The groups of `core.face.coding`, in the order of the heads, and the weight of each one's mean squared error."""
+"""The groups of `core.face.coding`, in the order of the outputs, and the weight of each one's mean squared error."""
 BY_SPREAD = ("identity", "expression", "albedo")
 """Groups in which a value counts by its deviation: many expressions are never more than a tremor."""
 FRAMING = Framing(wider=1.11, raised=0.0, part=0.75, lowered=11 / 128)

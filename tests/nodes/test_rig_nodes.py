@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ import toy_rig
 import untrained
 from node_calls import call, refuses
 from portrait_rig.core.checkpoints import save_safetensors
-from portrait_rig.core.methods.rig import edit, read_params, save_rig
+from portrait_rig.core.methods.rig import REACH, SLIDER_REACH, edit, read_params, save_rig
 from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, inputs_of
 from portrait_rig.core.types import GeneratorId, Latent
 from portrait_rig.nodes import face_params, rig, rig_sheet
@@ -144,6 +145,21 @@ def test_another_latent_gives_its_pose_and_expression_but_not_its_light(exact, l
     found = shown(exact, lit)
     close(found.light, others.light)
     close(found.angles, people.angles)
+
+
+def test_moods_by_hand_go_further_than_those_of_a_source(exact, latent, head):
+    """A rig whose training faces hardly opened their mouths."""
+    place = [name for name, count in exact.coding.groups for _ in range(count)].index("expression")
+    place += head.expression.names.index("jawOpen")
+    coding = copy.deepcopy(exact.coding)
+    coding.scale[place] = 0.02
+    narrow = replace(exact, coding=coding)
+    wish = {"rig": narrow, "latent": latent, "face_model": head, "expressions": "jawOpen=0.9"}
+    by_hand, _ = call(rig.RigNetEdit, **wish)
+    with_source, _ = call(rig.RigNetEdit, **wish, source_latent=latent, take_pose=False, take_expression=False)
+    far = [narrow.rows(changed.w)[:, place] for changed in (by_hand, with_source)]
+    torch.testing.assert_close(far[0], torch.full_like(far[0], SLIDER_REACH["expression"]), rtol=0, atol=0.05)
+    torch.testing.assert_close(far[1], torch.full_like(far[1], REACH), rtol=0, atol=0.05)
 
 
 def test_one_face_drives_many_and_many_drive_one(exact, latent, others):
