@@ -37,9 +37,9 @@ from portrait_rig.core.methods.rig_wishes import Lamp, Sliders, wished  # noqa: 
 from portrait_rig.core.networks.generator import load_generator  # noqa: E402
 from portrait_rig.core.networks.rig import COMPONENTS, FULL, SUBSET, columns  # noqa: E402
 from portrait_rig.core.toon.corpus import HELD_OUT  # noqa: E402
+from portrait_rig.core.toon.world.draws import numbers_of  # noqa: E402
 from portrait_rig.core.toon.world.render import ToonWorld  # noqa: E402
-from portrait_rig.core.toon.world.sampling import scene  # noqa: E402
-from portrait_rig.core.toon.world.scene import Scene  # noqa: E402
+from portrait_rig.core.toon.world.sampling import scene, scene_of_latent  # noqa: E402
 from portrait_rig.core.training.latent_corpus import (  # noqa: E402
     Eye,
     LatentCorpus,
@@ -64,9 +64,11 @@ LAMPS = tuple((azimuth, elevation) for elevation in (0.0, 25.0) for azimuth in (
 LAMP_STRENGTH, LAMP_AMBIENT = 0.55, 0.57
 """Of the lights that are asked for: as much as the lights that DFR reads in latents; these hardly differ in either."""
 BARS = {"error": 0.3, "leak": 0.15, "residual": 0.02}
-SLIDERS_FACES, SELF_FACES, FLOOR_FACES, ROW = 24, 16, 32, 6
+SLIDERS_FACES, SELF_FACES, FLOOR_FACES, ROW = 24, 16, 100, 6
 """Latents under each slider, toon people whose likeness to themselves is measured, those that are drawn anew with
 another's component, people on the sheet."""
+TURNS = 3
+"""Numbers of a scene's draws of its view that turn the head; they come first."""
 ABLATION_STEPS, ABLATION_BATCH, ABLATION_PAIRS = 400, 16, 64
 """Of every ablation's RigNets; the shipped ones learn longer and are measured on more pairs."""
 ABSOLUTE_RECONSTRUCTION = 1.0
@@ -238,32 +240,42 @@ def identities(bench: Bench, network: IdentityNetwork) -> dict[str, str]:
 
 
 def floor(bench: Bench) -> list[str]:
-    """What the regressor measures where nothing is edited but scenes are drawn anew: toon people, then the same with
-    the next one's view, mood or lamp.
+    """What the regressor measures where no rig edits: toon people that are drawn anew with the next one's view, mood or
+    lamp, by the renderer, and by the generator, whose z are the draws of such scenes.
     """
-    world, side = ToonWorld.load(), bench.eye.generator.size[0]
-    people = [scene(HELD_OUT + number) for number in range(FLOOR_FACES)]
-    changes = {
-        "pose": lambda own, other: replace(
-            own, view=replace(own.view, pitch=other.view.pitch, yaw=other.view.yaw, roll=other.view.roll)
-        ),
-        "expression": lambda own, other: replace(own, expression=other.expression, gaze=other.gaze),
-        "light": lambda own, other: replace(own, lamp=other.lamp),
-    }
-
-    def rows(scenes: Sequence[Scene]) -> Tensor:
-        pictures = torch.stack([world.snapshot(one, side).picture for one in scenes]).clamp(0, 1)
-        return bench.rig.rows_of(bench.eye.regressor.regress(pictures))
-
-    groups, before = bench.rig.coding.groups, rows(people)
+    groups, generator = bench.rig.coding.groups, bench.eye.generator
     names = [name for name, _ in groups]
-    lines = [f"| component | error | leak | {' | '.join(names)} |", f"| --- | --- | --- |{' --- |' * len(names)}"]
-    for component, change in changes.items():
-        after = rows([change(own, other) for own, other in zip(people, people[-1:] + people[:-1], strict=True)])
-        found = measured(before, after, before.roll(1, 0), before.std(0), groups, component, bench.effects)
-        cells = [f"{found.leaks[name]:.2f}" if name in found.leaks else "" for name in names]
-        lines.append(f"| {component} | {found.error:.2f} | {found.leak:.2f} | {' | '.join(cells)} |")
+    lines = [f"| drawn by | component | error | leak | {' | '.join(names)} |", f"|{' --- |' * (4 + len(names))}"]
+    z = torch.randn(FLOOR_FACES, generator.z_dim, generator=torch.Generator().manual_seed(SEED))
+
+    def drawn(z: Tensor) -> Tensor:
+        return bench.eye.see(generator.map(z).w).params
+
+    for who, draw in (("world", lambda z: rendered(bench.eye, z)), ("generator", drawn)):
+        before = bench.rig.rows_of(draw(z))
+        for component in COMPONENTS:
+            after = bench.rig.rows_of(draw(with_draws(z, z.roll(1, 0), component)))
+            found = measured(before, after, before.roll(1, 0), before.std(0), groups, component, bench.effects)
+            cells = [f"{found.leaks[name]:.2f}" if name in found.leaks else "" for name in names]
+            lines.append(f"| {who} | {component} | {found.error:.2f} | {found.leak:.2f} | {' | '.join(cells)} |")
     return lines
+
+
+def with_draws(z: Tensor, other: Tensor, component: str) -> Tensor:
+    """Latents z [N, Z] of scenes, with a component as `other` [N, Z] draws it; the rest of a view stays."""
+    groups = {"pose": ["view"], "expression": ["mood", "gaze"], "light": ["light"]}[component]
+    z = z.clone()
+    for place in map(numbers_of, groups):
+        place = slice(place.start, place.start + TURNS) if component == "pose" else place
+        z[:, place] = other[:, place]
+    return z
+
+
+def rendered(eye: Eye, z: Tensor) -> FaceParams:
+    """What the regressor sees in the toon world's own pictures of the scenes of z [N, Z]."""
+    world, side = ToonWorld.load(), eye.generator.size[0]
+    pictures = torch.stack([world.snapshot(scene_of_latent(one), side).picture for one in z.numpy()]).clamp(0, 1)
+    return eye.regressor.regress(pictures)
 
 
 def _of_toon_people(network: IdentityNetwork, eye: Eye, turns: Tensor) -> Tensor:
@@ -374,8 +386,10 @@ def main() -> None:
         parts += [*edit_table(bench, {"the rig": by_rig(rig)}), "", "Leaks by group:", "",
                   *leak_table(bench, by_rig(rig)), "", f"What DFR misses of what the regressor sees in the same "
                   f"pictures, root of the share of variance: {misread(bench)}.", ""]  # fmt: skip
-        parts += ["What the regressor measures on perfect edits, scenes of the toon world that are drawn anew with "
-                  f"another's view, mood or lamp ({FLOOR_FACES} people):", "", *floor(bench), ""]  # fmt: skip
+        parts += ["What the regressor measures where no rig edits: scenes that are drawn anew with another's view, "
+                  "mood or lamp, by the toon world and by the generator, whose z are the draws of scenes "
+                  f"({FLOOR_FACES} people):", "",
+                  *floor(bench), ""]  # fmt: skip
         for title, found in (("Sliders", sliders(bench)), ("Identity", identities(bench, load_identity_network()))):
             parts += [f"## {title}", "", *(f"- {name}: {value}" for name, value in found.items()), ""]
         took = f"An edit of all three components without drawing takes {speed(bench)} of processor time."

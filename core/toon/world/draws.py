@@ -143,11 +143,13 @@ def draws_of_latent(z: Sequence[float]) -> dict[str, LatentDraws]:
     """Group -> its draws, of a whole latent of `latent_size()` numbers; UserError for another size."""
     if len(z) != latent_size():
         raise UserError(f"A scene's latent has {latent_size()} numbers; got {len(z)}.")
-    found, start = {}, 0
-    for group in GROUPS:
-        found[group] = LatentDraws(z[start : start + LATENT[group]])
-        start += LATENT[group]
-    return found
+    return {group: LatentDraws(z[numbers_of(group)]) for group in GROUPS}
+
+
+def numbers_of(group: str) -> slice:
+    """Where a group's numbers stand in a whole latent."""
+    start = sum(LATENT[other] for other in GROUPS[: GROUPS.index(group)])
+    return slice(start, start + LATENT[group])
 
 
 def latent_size() -> int:
