@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from ..core.methods.identity import DEFAULT, IdentityNetwork, compare, load_iden
 from ..core.types import Landmarks
 from . import folders, host
 from .host import io
-from .model_files import ModelFiles
+from .model_files import LoaderNode, ModelFiles
 
 FILES = ModelFiles(
     DEFAULT.name,
@@ -25,8 +26,10 @@ DECIMALS = 4
 """Of a similarity as text; the fifth one already differs between machines."""
 
 
-class LoadIdentityNetwork(io.ComfyNode):
+class LoadIdentityNetwork(LoaderNode):
     """A face recogniser from a file, or the embedded one."""
+
+    files = FILES
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -56,16 +59,8 @@ class LoadIdentityNetwork(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None = None) -> object:
-        """A file that was replaced is loaded anew."""
-        return FILES.state(file)
-
-    @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
-        with host.loading():
-            network = load_identity_network(FILES.path(file))
-        about = network.describe()
-        return io.NodeOutput(network, about, ui=host.show_text(about))
+    def read_file(cls, path: Path) -> IdentityNetwork:
+        return load_identity_network(path)
 
 
 class IdentitySimilarity(io.ComfyNode):

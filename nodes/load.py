@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy
 import torch
 from PIL import Image
 
 from ..core.face import models, points_text
 from ..core.face.landmarks import choose
+from ..core.face.model import FaceModel
 from . import folders, host
 from .host import io
-from .model_files import ModelFiles
+from .model_files import LoaderNode, ModelFiles
 
 ICT_FOLDER_MARK = "generic_neutral_mesh.obj"
 """A folder that holds it is ICT-FaceKit's FaceXModel."""
@@ -18,8 +21,10 @@ FILES = ModelFiles(models.DEFAULT.name, {".safetensors", ".pkl", ".mat", ".npz"}
 EXAMPLES = folders.PACK / "examples"
 
 
-class LoadFaceModel(io.ComfyNode):
+class LoadFaceModel(LoaderNode):
     """A 3D morphable model from a file, or the embedded one."""
+
+    files = FILES
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -46,16 +51,12 @@ class LoadFaceModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None = None) -> object:
-        """A file that was replaced is loaded anew."""
-        return FILES.state(file)
+    def read_file(cls, path: Path) -> FaceModel:
+        return models.load_face_model(path)
 
     @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
-        with host.loading():
-            model = models.load_face_model(FILES.path(file))
-        about = f"{model.describe()}\nexpressions: {', '.join(model.expression.names)}"
-        return io.NodeOutput(model, about, ui=host.show_text(about))
+    def about(cls, held: FaceModel) -> str:
+        return f"{held.describe()}\nexpressions: {', '.join(held.expression.names)}"
 
 
 class ExamplePortrait(io.ComfyNode):

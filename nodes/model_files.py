@@ -1,12 +1,13 @@
-"""The files that a loader offers: those of its kind that come with the pack, then those of the user."""
+"""What loaders share: the files that they offer, those of the pack before the user's, and a node that loads one."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-from . import folders
+from . import folders, host
 from .host import io
 
 
@@ -44,3 +45,34 @@ class ModelFiles:
     def state(self, name: str | None) -> object:
         """For `fingerprint_inputs`: changes when the chosen file is replaced; None where none is chosen yet."""
         return None if name is None else folders.file_state(self.path(name))
+
+
+class LoaderNode(io.ComfyNode):
+    """A node whose one input is a file, and whose outputs are what it holds and a text about that.
+
+    files: that it offers. A subclass has a schema and `read_file`; what is read tells of itself by `describe()`.
+    """
+
+    files: ClassVar[ModelFiles]
+
+    @classmethod
+    def read_file(cls, path: Path) -> Any:
+        """What a file holds; UserError where it is damaged or something else."""
+        raise NotImplementedError
+
+    @classmethod
+    def about(cls, held: Any) -> str:
+        """What was recognised, for people."""
+        return held.describe()
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None) -> object:
+        """A file that was replaced is loaded anew."""
+        return cls.files.state(file)
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        with host.loading():
+            held = cls.read_file(cls.files.path(file))
+        about = cls.about(held)
+        return io.NodeOutput(held, about, ui=host.show_text(about))

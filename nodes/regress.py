@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor
 
 from ..core.errors import UserError
@@ -11,13 +13,15 @@ from ..core.methods.regress import DEFAULT, FaceRegressor, as_one_person, load_f
 from ..core.types import FaceParams, Landmarks, common_batch
 from . import folders, host
 from .host import io
-from .model_files import ModelFiles
+from .model_files import LoaderNode, ModelFiles
 
 FILES = ModelFiles(DEFAULT.name, {".safetensors", ".pth", ".tar"})
 
 
-class LoadFaceRegressor(io.ComfyNode):
+class LoadFaceRegressor(LoaderNode):
     """A regressor from a file, or the embedded one."""
+
+    files = FILES
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -43,16 +47,8 @@ class LoadFaceRegressor(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None = None) -> object:
-        """A file that was replaced is loaded anew."""
-        return FILES.state(file)
-
-    @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
-        with host.loading():
-            regressor = load_face_regressor(FILES.path(file))
-        about = regressor.describe()
-        return io.NodeOutput(regressor, about, ui=host.show_text(about))
+    def read_file(cls, path: Path) -> FaceRegressor:
+        return load_face_regressor(path)
 
 
 class RegressFaceParams(io.ComfyNode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from ..core.errors import UserError
 from ..core.face import edit as face_edit
@@ -24,7 +25,7 @@ from .face_sliders import (
     mood_inputs,
 )
 from .host import io
-from .model_files import ModelFiles
+from .model_files import LoaderNode, ModelFiles
 
 FILES = ModelFiles(DEFAULT.name, {".safetensors"})
 TAKEN_AT_FIRST = frozenset({"pose", "expression"})
@@ -47,8 +48,10 @@ def passes_input() -> io.Input:
     )
 
 
-class LoadRig(io.ComfyNode):
+class LoadRig(LoaderNode):
     """A rig from a file, or the embedded one."""
+
+    files = FILES
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -76,16 +79,8 @@ class LoadRig(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None = None) -> object:
-        """A file that was replaced is loaded anew."""
-        return FILES.state(file)
-
-    @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
-        with host.loading():
-            rig = load_rig(FILES.path(file))
-        about = rig.describe()
-        return io.NodeOutput(rig, about, ui=host.show_text(about))
+    def read_file(cls, path: Path) -> Rig:
+        return load_rig(path)
 
 
 class ReadFaceParams(io.ComfyNode):
