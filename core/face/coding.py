@@ -159,11 +159,11 @@ class FaceCoding(nn.Module):
 
     def encode(self, params: FaceParams) -> Tensor:
         """Parameters on crops of any camera -> rows [B, K]; 0 where a value is constant."""
-        return self._row(self.values(params))
+        return self.row(self.values(params))
 
     def within(self, rows: Tensor) -> Tensor:
         """Rows [B, K] whose values keep to the limits, as `decode` takes them."""
-        return self._row(self._values(rows))
+        return self.row(self._values(rows))
 
     def decode(self, rows: Tensor) -> FaceParams:
         """Rows [B, K] -> parameters on the crops."""
@@ -174,7 +174,8 @@ class FaceCoding(nn.Module):
             fields[GROUPS[name].field] = GROUPS[name].back(part, self.joints)
         return FaceParams(layout=self.layout, camera=self.camera(len(rows)), **fields)
 
-    def _row(self, values: Tensor) -> Tensor:
+    def row(self, values: Tensor) -> Tensor:
+        """Values [B, K] in their own units -> rows; 0 where a value is constant."""
         varies = self.scale > 0
         scale = torch.where(varies, self.scale, 1)  # through a division by 0 every gradient would become NaN
         return torch.where(varies, (values - self.mean) / scale, 0)

@@ -29,6 +29,7 @@ from ..face.alignment import ALIGNMENTS
 from ..face.coding import TENSORS, FaceCoding
 from ..face.crop import Crop, Stage, take
 from ..face.flame import Flame
+from ..face.mirror import mirrored_rows
 from ..face.model import FaceModel
 from ..face.reframe import on_picture, seen_by
 from ..networks import deca, keypoint_net, recon_net
@@ -43,8 +44,8 @@ DEFAULT = Path(__file__).resolve().parents[2] / "weights" / "toon_regressor.safe
 FORMAT = "portrait_rig.face_regressor"
 VERSION = 1
 """Raised when a reader of this version would misunderstand a file."""
-NETWORK, CODING = "network.", "coding."
-"""Prefixes of the two parts' tensors in a file of ours."""
+NETWORK, CODING, MIRROR = "network.", "coding.", "mirror"
+"""Prefixes of the two parts' tensors in a file of ours, and the name of a third."""
 FRAMES_AT_ONCE = 8
 """Pictures in work at once; a ResNet-50 takes about 100 MB for them."""
 OPEN_FLAME = "flame-2023-open"
@@ -171,15 +172,23 @@ class Framing:
 class CodedRegressor(FaceRegressor):
     """A `KeypointNet` that gives the rows of a `FaceCoding`: what is trained here, for any face model.
 
-    Without landmarks it looks where `framing` says that the face of a portrait is.
+    Without landmarks it looks where `framing` says that the face of a portrait is. With `mirror` (`mirror_of`) it takes
+    the mean of what it sees in a picture and in its mirror image, whose errors differ.
     """
 
-    def __init__(self, network: KeypointNet, coding: FaceCoding, framing: Framing | None = None) -> None:
+    mirror: Tensor | None
+
+    def __init__(
+        self, network: KeypointNet, coding: FaceCoding, framing: Framing | None = None, mirror: Tensor | None = None
+    ) -> None:
         super().__init__()
         if network.outputs != len(coding):
             raise ValueError(f"{network.outputs} outputs do not make {len(coding)} values")
         self.network, self.coding, self.framing = network, coding, framing or Framing()
         self.layout = coding.layout
+        if mirror is not None and sorted(mirror.abs().tolist()) != list(range(1, len(coding) + 1)):
+            raise ValueError("its mirror does not name every value once")
+        self.register_buffer("mirror", mirror)
 
     def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
         if landmarks is None:
@@ -187,7 +196,10 @@ class CodedRegressor(FaceRegressor):
         return self.framing.crop(landmarks, self.coding.side)
 
     def on_crops(self, crops: Tensor, model: FaceModel | None = None) -> FaceParams:
-        return self.coding.decode(self.network(crops))
+        if self.mirror is None:
+            return self.coding.decode(self.network(crops))
+        rows, other = self.network(torch.cat([crops, crops.flip(3)])).chunk(2)
+        return self.coding.decode((rows + mirrored_rows(self.coding, other, self.mirror)) / 2)
 
     def placed(self, params: FaceParams, crop: Crop) -> FaceParams:
         """As a camera sees the face whose axis meets the middle of the picture, which its rows were made from."""
@@ -301,6 +313,7 @@ def packed(
     """
     parts = {NETWORK: regressor.network.state_dict(), CODING: regressor.coding.state_dict()}
     tensors = {prefix + key: tensor for prefix, part in parts.items() for key, tensor in part.items()}
+    tensors |= {} if regressor.mirror is None else {MIRROR: regressor.mirror}
     metadata = {
         **(notes or {}),
         **regressor.coding.metadata(),
@@ -340,7 +353,8 @@ def _ours(checkpoint: Checkpoint) -> CodedRegressor:
         )
     network = {key[len(NETWORK) :]: tensor for key, tensor in tensors.items() if key.startswith(NETWORK)}
     coding = FaceCoding.from_metadata(metadata, {name: tensors[CODING + name] for name in TENSORS})
-    return CodedRegressor(keypoint_net.from_tensors(network), coding, Framing.from_metadata(metadata))
+    framing = Framing.from_metadata(metadata)
+    return CodedRegressor(keypoint_net.from_tensors(network), coding, framing, tensors.get(MIRROR))
 
 
 def _finite(regressor: FaceRegressor) -> FaceRegressor:

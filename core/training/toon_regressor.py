@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from ..face.camera import rotation_matrix
 from ..face.coding import FaceCoding
+from ..face.mirror import mirror_of, mirrored_params
 from ..face.model import FaceModel
 from ..face.reframe import reframed
 from ..face.render import RenderSettings, render
@@ -30,7 +31,7 @@ from ..types import FaceParams
 from .spoiling import coarser, spoiled, warped
 from .supervised import CHANCE, WEIGHTS, Rows, SupervisedSettings, generator, halved
 from .toon_measures import regressor_quality
-from .toon_truth import corpus_fingerprint, corpus_params, mirrored_params, projected
+from .toon_truth import corpus_fingerprint, corpus_params, projected
 
 TRUNK = ResNetOptions.basic((1, 2, 2), 40)
 """The whole network has 2.9 million weights."""
@@ -130,14 +131,17 @@ class RegressorLesson:
         """Pictures of the corpus over the heads that the network sees in them."""
         rows = torch.linspace(0, self.corpus.count - 1, SHEET).long()
         pictures = self.corpus.pictures(rows).float() / 255
-        params = CodedRegressor(network, self.coding, FRAMING).regress(pictures)
+        params = self.regressor(network).regress(pictures)
         drawn = render(self.head, params, RenderSettings(antialias=False)).colour
         return torch.cat([torch.cat(list(row), 2) for row in (pictures, drawn)], 1).clamp(0, 1)
 
+    def regressor(self, network: nn.Module) -> CodedRegressor:
+        """The network in use: pictures are looked at in the mirror, too."""
+        return CodedRegressor(network, self.coding, FRAMING, mirror_of(self.coding, self.head))
+
     def packed(self, network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What `core.methods.regress` reads; convolutions in half precision."""
-        regressor = CodedRegressor(network, self.coding, FRAMING)
-        notes = {}
+        regressor, notes = self.regressor(network), {}
         if self.held_out is not None:
             quality = regressor_quality(regressor, self.held_out, self.head)
             notes["measured"] = json.dumps({name: round(value, 4) for name, value in quality.items()})

@@ -13,6 +13,7 @@ from portrait_rig.core.face import bfm, deca, deep3d, flame
 from portrait_rig.core.face.alignment import ALIGNMENTS
 from portrait_rig.core.face.camera import default_camera, place, project
 from portrait_rig.core.face.coding import FaceCoding
+from portrait_rig.core.face.mirror import mirror_of, mirrored_params, mirrored_rows
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_crop
 from portrait_rig.core.methods.regress import (
@@ -182,6 +183,38 @@ def deca_regressor():
     return DecaRegressor(network).requires_grad_(False), code
 
 
+# In the mirror
+
+
+def looking_in_the_mirror(head):
+    plain = seeing(head)
+    return CodedRegressor(plain.network, plain.coding, plain.framing, mirror_of(plain.coding, head))
+
+
+def test_a_mirror_image_shows_the_mirrored_face(head):
+    regressor = looking_in_the_mirror(head)
+    seen, mirrored = regressor.regress(pictures(2)), regressor.regress(pictures(2).flip(3))
+    back = mirrored_params(mirrored, head)
+    for name in ("identity", "expression", "albedo", "joints", "angles", "light", "translation"):
+        torch.testing.assert_close(getattr(back, name), getattr(seen, name), rtol=0, atol=1e-4)
+    assert (seen.angles[:, 1] + seeing(head).regress(pictures(2).flip(3)).angles[:, 1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("gaze", ["gaze", "joints"])
+def test_the_mirror_of_rows_is_that_of_their_parameters(head, gaze):
+    params = face(head, 3)
+    generator = torch.Generator().manual_seed(0)
+    params = dataclasses.replace(
+        params,
+        **{name: getattr(params, name) + 0.1 * torch.rand(getattr(params, name).shape, generator=generator)
+           for name in ("identity", "expression", "albedo", "joints", "light")},
+    )  # fmt: skip
+    cut = on_crop(params, middle_square(SIZE, 64))
+    coding = FaceCoding.measured(cut, head, [gaze if name == "gaze" else name for name in GROUPS])
+    mirrored = mirrored_rows(coding, coding.encode(cut), mirror_of(coding, head))
+    torch.testing.assert_close(mirrored, coding.encode(mirrored_params(cut, head)), rtol=0, atol=1e-3)
+
+
 # Batches
 
 
@@ -301,8 +334,9 @@ def test_deep3d_wants_landmarks():
 # Files
 
 
-def test_a_saved_regressor_comes_back(head, tmp_path):
-    regressor = seeing(head)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_saved_regressor_comes_back(head, tmp_path, mirrored):
+    regressor = looking_in_the_mirror(head) if mirrored else seeing(head)
     regressor.framing = Framing("FFHQ", 1.25, -0.5)
     save_face_regressor(tmp_path / "mine.safetensors", regressor, {"training": "none"})
     loaded = load_face_regressor(tmp_path / "mine.safetensors")
@@ -337,6 +371,7 @@ def test_published_files_are_recognised(tmp_path):
         (lambda t, m: t.update({"network.answers.bias": torch.zeros(7)}), r"answers\.bias \[7\]"),
         (lambda t, m: t["network.answers.weight"].fill_(math.nan), "no numbers"),
         (lambda t, m: t.update({"coding.mean": torch.full((143,), math.nan)}), "no proper numbers"),
+        (lambda t, m: t.update(mirror=torch.ones(143)), "mirror does not name every value once"),
         (
             lambda t, m: t.update({f"network.answers.{k}": t[f"network.answers.{k}"][3:] for k in ("weight", "bias")}),
             "140 outputs do not make 143 values",

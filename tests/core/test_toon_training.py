@@ -10,6 +10,7 @@ import torch
 from portrait_rig.core.checkpoints import read, save_safetensors
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.landmarks import mirrored_points, move_points
+from portrait_rig.core.face.mirror import mirrored_params
 from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.methods.find_toon import Boxes, box_of, crops, load_toon_finder, merged, roll_of, squares
 from portrait_rig.core.methods.identity import load_identity_network
@@ -26,7 +27,7 @@ from portrait_rig.core.training.toon_identity import IdentityLesson, margin_loss
 from portrait_rig.core.training.toon_landmarks import SCENE, LandmarksLesson, scout_terms, targets
 from portrait_rig.core.training.toon_measures import _auc, regressor_quality
 from portrait_rig.core.training.toon_regressor import RegressorLesson
-from portrait_rig.core.training.toon_truth import corpus_params, mirrored_params, projected
+from portrait_rig.core.training.toon_truth import corpus_params, projected
 
 TINY = SupervisedSettings(steps=6, batch=4)
 NARROW = ResNetOptions.basic((1, 1, 1), 4)
