@@ -9,7 +9,6 @@ import torch
 import toy_rig
 import untrained
 from portrait_rig.core.errors import UserError
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.render import render
 from portrait_rig.core.methods.embed_portrait import Embedding, EmbedSettings, EmbedWeights, Energies, embed_portrait
 from portrait_rig.core.methods.latents import sample
@@ -29,13 +28,8 @@ def generator():
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_face_model()
-
-
-@pytest.fixture(scope="module")
-def rig(generator, model):
-    return toy_rig.random_rig(model, generator)
+def rig(generator, head):
+    return toy_rig.random_rig(head, generator)
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +47,13 @@ def rows(rig, count=2, seed=0):
     return rig.coding.within(0.5 * torch.randn(count, len(rig.coding), generator=torch.Generator().manual_seed(seed)))
 
 
-def shown(rig, model, rows):
-    return render(model, rig.placed(rows), DRAWING).colour.clamp(0, 1)
+def shown(rig, head, rows):
+    return render(head, rig.placed(rows), DRAWING).colour.clamp(0, 1)
 
 
-def energies(rig, model, generator, rows, picture=None, **more):
-    picture = shown(rig, model, rows) if picture is None else picture
-    return Energies(picture, generator, rig, model, rig.placed(rows), replace(TINY, **more))
+def energies(rig, head, generator, rows, picture=None, **more):
+    picture = shown(rig, head, rows) if picture is None else picture
+    return Energies(picture, generator, rig, head, rig.placed(rows), replace(TINY, **more))
 
 
 def elsewhere(rig, rows, component, seed=9):
@@ -71,47 +65,47 @@ def elsewhere(rig, rows, component, seed=9):
 # Each energy
 
 
-def test_a_rig_that_changes_nothing_has_no_identity_energy(rig, model, generator, codes):
+def test_a_rig_that_changes_nothing_has_no_identity_energy(rig, head, generator, codes):
     idle = {
         name: RigNet(net.num_ws, net.w_dim, net.inputs).requires_grad_(False) for name, net in rig.rignets.items()
     }
-    assert energies(replace(rig, rignets=idle), model, generator, rows(rig)).change(codes).tolist() == [0.0, 0.0]
-    assert energies(rig, model, generator, rows(rig)).change(codes).min() > 1e-4
+    assert energies(replace(rig, rignets=idle), head, generator, rows(rig)).change(codes).tolist() == [0.0, 0.0]
+    assert energies(rig, head, generator, rows(rig)).change(codes).min() > 1e-4
 
 
-def test_identity_energy_is_in_spreads_of_w_whatever_the_number_of_layers_and_networks(rig, model, generator, codes):
+def test_identity_energy_is_in_spreads_of_w_whatever_the_number_of_layers_and_networks(rig, head, generator, codes):
     moving = {}
     for name, net in rig.rignets.items():
         moving[name] = RigNet(net.num_ws, net.w_dim, net.inputs).requires_grad_(False)
         for decoder in moving[name].decoders.values():
             decoder.bias[0] = 0.3
-    judge = energies(replace(rig, rignets=moving), model, generator, rows(rig))
+    judge = energies(replace(rig, rignets=moving), head, generator, rows(rig))
     assert torch.allclose(judge.change(codes), (0.3 / judge.spread).square().expand(2))
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_edit_is_least_where_the_component_has_arrived(rig, model, generator, component):
-    judge, edited = energies(rig, model, generator, rows(rig)), rows(rig, 1, 2)
+def test_edit_is_least_where_the_component_has_arrived(rig, head, generator, component):
+    judge, edited = energies(rig, head, generator, rows(rig)), rows(rig, 1, 2)
 
     def off(own):
-        return judge.edit(judge.seen(shown(rig, model, own), own), own, edited, component)
+        return judge.edit(judge.seen(shown(rig, head, own), own), own, edited, component)
 
     arrived = with_columns(rows(rig, 1, 3), edited, columns(rig.coding.groups, component))
     assert off(arrived) < 1e-6 and off(elsewhere(rig, arrived, component)) > 1e-3
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_invariance_is_least_where_all_else_stayed(rig, model, generator, component):
+def test_invariance_is_least_where_all_else_stayed(rig, head, generator, component):
     own = rows(rig, 2, 4)
-    judge, stayed = energies(rig, model, generator, own), elsewhere(rig, own, component)
+    judge, stayed = energies(rig, head, generator, own), elsewhere(rig, own, component)
     changed = elsewhere(rig, stayed, next(name for name in COMPONENTS if name != component))
     assert judge.invariance(stayed, component).max() < 1e-6
     assert judge.invariance(changed, component).min() > 1e-3
 
 
-def test_each_energy_pulls_at_its_own_part_of_the_edited_code_alone(rig, model, generator):
-    judge, own = energies(rig, model, generator, rows(rig)), rows(rig, 1, 3)
-    seen, edited = judge.seen(shown(rig, model, own), own), rows(rig, 2, 2).requires_grad_()
+def test_each_energy_pulls_at_its_own_part_of_the_edited_code_alone(rig, head, generator):
+    judge, own = energies(rig, head, generator, rows(rig)), rows(rig, 1, 3)
+    seen, edited = judge.seen(shown(rig, head, own), own), rows(rig, 2, 2).requires_grad_()
     pose = columns(rig.coding.groups, "pose")
     rest = [place for place in range(len(rig.coding)) if place not in pose]
     for energy, silent, speaking in (
@@ -122,22 +116,22 @@ def test_each_energy_pulls_at_its_own_part_of_the_edited_code_alone(rig, model, 
         assert gradient[:, silent].abs().max() == 0 and gradient[:, speaking].abs().max() > 0
 
 
-def test_edit_is_measured_in_the_picture_of_v_and_invariance_in_the_portrait(rig, model, generator):
+def test_edit_is_measured_in_the_picture_of_v_and_invariance_in_the_portrait(rig, head, generator):
     """The classic mistake is to swap them; both energies then stay finite, and edits vanish."""
     own, other, edited = rows(rig, 2, 4), rows(rig, 1, 3), rows(rig, 2, 2)
-    plain = energies(rig, model, generator, own)
-    black = energies(rig, model, generator, own, torch.zeros(2, 3, SIDE, SIDE))
-    seen = plain.seen(shown(rig, model, other), other)
+    plain = energies(rig, head, generator, own)
+    black = energies(rig, head, generator, own, torch.zeros(2, 3, SIDE, SIDE))
+    seen = plain.seen(shown(rig, head, other), other)
     dark = plain.seen(torch.zeros(1, 3, SIDE, SIDE), other)
     assert torch.equal(plain.edit(seen, other, edited, "light"), black.edit(seen, other, edited, "light"))
     assert (plain.edit(dark, other, edited, "light") > 1.5 * plain.edit(seen, other, edited, "light")).all()
     assert (black.invariance(edited, "light") > 1.5 * plain.invariance(edited, "light")).all()
 
 
-def test_recognition_compares_with_the_portrait(rig, model, generator, recogniser):
+def test_recognition_compares_with_the_portrait(rig, head, generator, recogniser):
     own = rows(rig, 2, 4)
-    picture = shown(rig, model, own)
-    judge = Energies(picture, generator, rig, model, rig.placed(own), TINY, recogniser)
+    picture = shown(rig, head, own)
+    judge = Energies(picture, generator, rig, head, rig.placed(own), TINY, recogniser)
     assert judge.recognition(picture, own).max() < 1e-10
     assert judge.recognition(picture.flip(0), own.flip(0)).min() > 1e-6
     assert torch.allclose(judge.similarity(picture), torch.ones(2))
@@ -146,7 +140,7 @@ def test_recognition_compares_with_the_portrait(rig, model, generator, recognise
 # All of them together
 
 
-def test_every_so_manieth_step_another_component_is_lent_by_another_v(rig, model, generator, codes, recogniser):
+def test_every_so_manieth_step_another_component_is_lent_by_another_v(rig, head, generator, codes, recogniser):
     lent = []
 
     class Telling(Rig):
@@ -157,7 +151,7 @@ def test_every_so_manieth_step_another_component_is_lent_by_another_v(rig, model
     own = rows(rig)
     settings = replace(TINY, every=2, weights=EmbedWeights(identity=0.0))
     telling = Telling(**vars(rig))
-    judge = Energies(shown(rig, model, own), generator, telling, model, rig.placed(own), settings, recogniser)
+    judge = Energies(shown(rig, head, own), generator, telling, head, rig.placed(own), settings, recogniser)
     found = [judge({"w": codes}) for _ in range(8)]
     always, dear = {"pyramid", "pixel"}, {"edit", "invariance", "recognition", "edited_recognition"}
     assert [set(terms) - always for terms in found] == 4 * [dear, set()]
@@ -165,12 +159,12 @@ def test_every_so_manieth_step_another_component_is_lent_by_another_v(rig, model
     assert not torch.equal(lent[0][1], lent[3][1])
 
 
-def test_weights_and_rarity_scale_the_terms_and_zero_leaves_them_out(rig, model, generator, codes):
+def test_weights_and_rarity_scale_the_terms_and_zero_leaves_them_out(rig, head, generator, codes):
     own = rows(rig)
 
     def terms(every, **weights):
         settings = {"every": every, "weights": EmbedWeights(**weights)}
-        return energies(rig, model, generator, own, **settings)({"w": codes})
+        return energies(rig, head, generator, own, **settings)({"w": codes})
 
     names = ("identity", "edit", "invariance")
     plain, twice, rare = terms(1), terms(1, **{name: 2 * getattr(EmbedWeights, name) for name in names}), terms(3)
@@ -193,10 +187,10 @@ def face(rig, codes):
     return rig.placed(rig.rows(codes))
 
 
-def test_two_portraits_are_embedded_layer_by_layer(generator, rig, model, portrait, face, recogniser):
+def test_two_portraits_are_embedded_layer_by_layer(generator, rig, head, portrait, face, recogniser):
     before, told = fingerprint(generator.network.state_dict()), []
     found = embed_portrait(
-        portrait, generator, rig, model, face, TINY, recogniser=recogniser,
+        portrait, generator, rig, head, face, TINY, recogniser=recogniser,
         watch=lambda step, total, loss, preview: told.append((step, total, preview)),
     )  # fmt: skip
     assert isinstance(found, Embedding) and found.latent.generator == generator.id
@@ -211,45 +205,45 @@ def test_two_portraits_are_embedded_layer_by_layer(generator, rig, model, portra
     assert fingerprint(generator.network.state_dict()) == before
 
 
-def test_descent_lowers_the_energies(generator, rig, model, portrait, face):
+def test_descent_lowers_the_energies(generator, rig, head, portrait, face):
     """All else fixed by chance, the identity energy is the one without v: measured a fall to 40 %."""
     weights = EmbedWeights(pyramid=0.0, pixel=0.001, identity=1.0, edit=0.1, invariance=0.1)
     settings = EmbedSettings(approach_steps=1, w_steps=0, plus_steps=12, rate=0.1, every=6, side=SIDE, weights=weights)
-    identity = embed_portrait(portrait, generator, rig, model, face, settings).history["identity"]
+    identity = embed_portrait(portrait, generator, rig, head, face, settings).history["identity"]
     assert identity[-1] < 0.7 * identity[0]
 
 
-def test_without_its_last_steps_it_stays_in_w(generator, rig, model, portrait, face):
-    found = embed_portrait(portrait[:1], generator, rig, model, face[:1], replace(TINY, plus_steps=0))
+def test_without_its_last_steps_it_stays_in_w(generator, rig, head, portrait, face):
+    found = embed_portrait(portrait[:1], generator, rig, head, face[:1], replace(TINY, plus_steps=0))
     assert (found.latent.w - found.latent.w[:, :1]).abs().max() == 0
     assert found.similarity is None and "similarity" not in found.report()
 
 
-def test_steps_may_be_left_out_and_histories_keep_their_length(generator, rig, model, portrait, face):
-    given = portrait[:1], generator, rig, model, face[:1]
+def test_steps_may_be_left_out_and_histories_keep_their_length(generator, rig, head, portrait, face):
+    given = portrait[:1], generator, rig, head, face[:1]
     assert embed_portrait(*given, replace(TINY, w_steps=0, plus_steps=0)).history == {}
     history = embed_portrait(*given, replace(TINY, w_steps=1, plus_steps=1, every=2)).history
     assert {len(values) for values in history.values()} == {2}
     assert history["edit"][0] > 0 and history["edit"][1] != history["edit"][1]  # NaN: not worked out
 
 
-def test_the_same_seed_gives_the_same_latent(generator, rig, model, portrait, face):
+def test_the_same_seed_gives_the_same_latent(generator, rig, head, portrait, face):
     first, again, other = (
-        embed_portrait(portrait[:1], generator, rig, model, face[:1], replace(TINY, w_steps=0, seed=seed)).latent.w
+        embed_portrait(portrait[:1], generator, rig, head, face[:1], replace(TINY, w_steps=0, seed=seed)).latent.w
         for seed in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_a_rig_with_one_network_is_enough(generator, rig, model, portrait, face):
+def test_a_rig_with_one_network_is_enough(generator, rig, head, portrait, face):
     only = replace(rig, rignets={"pose": rig.rignets["pose"]})
-    assert embed_portrait(portrait[:1], generator, only, model, face[:1], TINY).latent.w.isfinite().all()
+    assert embed_portrait(portrait[:1], generator, only, head, face[:1], TINY).latent.w.isfinite().all()
 
 
 # Refusals and cancel
 
 
-def test_cancel_passes_through(generator, rig, model, portrait, face):
+def test_cancel_passes_through(generator, rig, head, portrait, face):
     class Stopped(Exception):
         pass
 
@@ -258,46 +252,46 @@ def test_cancel_passes_through(generator, rig, model, portrait, face):
             raise Stopped
 
     with pytest.raises(Stopped):
-        embed_portrait(portrait, generator, rig, model, face, TINY, watch=stop)
+        embed_portrait(portrait, generator, rig, head, face, TINY, watch=stop)
 
 
-def test_a_foreign_rig_is_refused_with_both_names(generator, rig, model, portrait, face):
+def test_a_foreign_rig_is_refused_with_both_names(generator, rig, head, portrait, face):
     foreign = replace(rig, generator=GeneratorId("ffhq", "0"))
     with pytest.raises(UserError, match="trained for generator 'ffhq', not for 'tiny'"):
-        embed_portrait(portrait, generator, foreign, model, face, TINY)
+        embed_portrait(portrait, generator, foreign, head, face, TINY)
 
 
-def test_a_rig_that_edits_nothing_is_refused(generator, rig, model, portrait, face):
+def test_a_rig_that_edits_nothing_is_refused(generator, rig, head, portrait, face):
     with pytest.raises(UserError, match="'random' edits nothing"):
-        embed_portrait(portrait, generator, replace(rig, rignets={}), model, face, TINY)
+        embed_portrait(portrait, generator, replace(rig, rignets={}), head, face, TINY)
 
 
-def test_another_face_model_is_refused(generator, rig, model, portrait, face):
+def test_another_face_model_is_refused(generator, rig, head, portrait, face):
     with pytest.raises(UserError, match="belong to the face model 'bfm'"):
-        embed_portrait(portrait, generator, rig, model, replace(face, layout="bfm"), TINY)
+        embed_portrait(portrait, generator, rig, head, replace(face, layout="bfm"), TINY)
 
 
-def test_parameters_of_other_pictures_are_refused(generator, rig, model, portrait, face):
+def test_parameters_of_other_pictures_are_refused(generator, rig, head, portrait, face):
     large = replace(face, camera=face.camera.resized((64, 64)))
     with pytest.raises(UserError, match="pictures of 64 × 64 pixels, the portraits have 32 × 32"):
-        embed_portrait(portrait, generator, rig, model, large, TINY)
+        embed_portrait(portrait, generator, rig, head, large, TINY)
 
 
-def test_numbers_that_do_not_go_together_are_refused(generator, rig, model, portrait, face):
+def test_numbers_that_do_not_go_together_are_refused(generator, rig, head, portrait, face):
     with pytest.raises(UserError, match="portraits: 3, faces: 2"):
-        embed_portrait(portrait[[0, 1, 0]], generator, rig, model, face, TINY)
+        embed_portrait(portrait[[0, 1, 0]], generator, rig, head, face, TINY)
 
 
-def test_no_portrait_is_refused(generator, rig, model, portrait, face):
+def test_no_portrait_is_refused(generator, rig, head, portrait, face):
     with pytest.raises(UserError, match="no picture"):
-        embed_portrait(portrait[:0], generator, rig, model, face[:1], TINY)
+        embed_portrait(portrait[:0], generator, rig, head, face[:1], TINY)
 
 
-def test_a_portrait_without_numbers_is_refused(generator, rig, model, portrait, face):
+def test_a_portrait_without_numbers_is_refused(generator, rig, head, portrait, face):
     with pytest.raises(UserError, match="not a finite number"):
-        embed_portrait(portrait * torch.nan, generator, rig, model, face, TINY)
+        embed_portrait(portrait * torch.nan, generator, rig, head, face, TINY)
 
 
-def test_inference_mode_is_an_error_of_the_caller(generator, rig, model, portrait, face):
+def test_inference_mode_is_an_error_of_the_caller(generator, rig, head, portrait, face):
     with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
-        embed_portrait(portrait, generator, rig, model, face, TINY)
+        embed_portrait(portrait, generator, rig, head, face, TINY)

@@ -8,7 +8,6 @@ from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.camera import default_camera, place, project
 from portrait_rig.core.face.light import shade
 from portrait_rig.core.face.model import Group
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.methods.fit.frames import fill, in_turn, join, smooth
 from portrait_rig.core.methods.fit.gauss_newton import FIRST_DAMPING, GaussNewton, Prior, robust
 from portrait_rig.core.methods.fit.light_solver import solve_light, solve_tone
@@ -157,36 +156,31 @@ def test_nothing_visible_leaves_a_finite_light():
     assert torch.isfinite(found).all()
 
 
-@pytest.fixture(scope="module")
-def model():
-    return load_face_model()
+def clip(head, frames) -> FaceParams:
+    return head.neutral(default_camera((64, 64), frames=frames), frames)
 
 
-def clip(model, frames) -> FaceParams:
-    return model.neutral(default_camera((64, 64), frames=frames), frames)
-
-
-def test_smoothing_keeps_slow_and_halves_the_named_period(model):
+def test_smoothing_keeps_slow_and_halves_the_named_period(head):
     time = torch.arange(200.0)
     wave = torch.stack([0.01 * time, 0.3 * torch.sin(2 * math.pi * time / 10), torch.full_like(time, 0.2)], 1)
-    face = clip(model, 200)
-    smoothed = smooth(FaceParams(**{**vars(face), "angles": wave}), 10.0, model).angles
+    face = clip(head, 200)
+    smoothed = smooth(FaceParams(**{**vars(face), "angles": wave}), 10.0, head).angles
     torch.testing.assert_close(smoothed[:, 0], wave[:, 0], atol=1e-4, rtol=0)
     torch.testing.assert_close(smoothed[60:140, 1], wave[60:140, 1] / 2, atol=1e-3, rtol=0)
     torch.testing.assert_close(smoothed[:, 2], wave[:, 2])
-    assert smooth(face, 0.0, model) is face
+    assert smooth(face, 0.0, head) is face
 
 
-def test_smoothing_does_not_turn_the_head_the_long_way_round(model):
-    face = clip(model, 6)
+def test_smoothing_does_not_turn_the_head_the_long_way_round(head):
+    face = clip(head, 6)
     angles = torch.zeros(6, 3)
     angles[:, 2] = torch.tensor([3.1, 3.13, -3.13, -3.1, -3.07, -3.04])
-    smoothed = smooth(FaceParams(**{**vars(face), "angles": angles}), 4.0, model).angles
+    smoothed = smooth(FaceParams(**{**vars(face), "angles": angles}), 4.0, head).angles
     assert torch.diff(smoothed[:, 2]).abs().max() < 0.1
 
 
-def test_gaps_are_filled_on_straight_lines_and_ends_repeated(model):
-    face = clip(model, 2)
+def test_gaps_are_filled_on_straight_lines_and_ends_repeated(head):
+    face = clip(head, 2)
     face = FaceParams(**{**vars(face), "translation": torch.tensor([[0.0, 0.0, -4.0], [3.0, 0.0, -10.0]])})
     whole = fill(face, torch.tensor([False, True, False, False, True, False]))
     assert len(whole) == 6
@@ -194,8 +188,8 @@ def test_gaps_are_filled_on_straight_lines_and_ends_repeated(model):
     assert len(whole.camera.focal) == 6
 
 
-def test_chunks_join_in_their_order(model):
-    face = clip(model, 5)
+def test_chunks_join_in_their_order(head):
+    face = clip(head, 5)
     face = FaceParams(**{**vars(face), "angles": torch.arange(15.0).reshape(5, 3)})
     joined = join([face[:2], face[2:]])
     assert torch.equal(joined.angles, face.angles)
@@ -211,15 +205,15 @@ def test_runs_in_turn_count_on():
     assert in_turn(None, [3, 2]) == [None, None]
 
 
-def test_priors_follow_the_groups(model):
-    priors = landmark_priors(model)
+def test_priors_follow_the_groups(head):
+    priors = landmark_priors(head)
     assert priors["expression"].slope > 0
     assert (priors["expression"].low, priors["expression"].high) == (0.0, 1.0)
     assert (priors["identity"].slope, priors["identity"].high) == (0.0, 3.0)
-    shown = dict(zip(model.expression.names, fitted_expressions(model).tolist(), strict=True))
+    shown = dict(zip(head.expression.names, fitted_expressions(head).tolist(), strict=True))
     assert shown["jawOpen"]
     assert not shown["cheekPuff_L"]
-    assert not fitted_joints(model).any()  # eyes move no landmark
+    assert not fitted_joints(head).any()  # eyes move no landmark
 
 
 def test_normal_expressions_have_no_slope():

@@ -11,7 +11,6 @@ import untrained
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.camera import default_camera
 from portrait_rig.core.face.light import ambient_light, distant_light, shade
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.render import RenderSettings, render
 from portrait_rig.core.methods.fit import (
     FitSettings,
@@ -43,26 +42,21 @@ PIXELS = Weights(identity=0, novel_view=0, content=0)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_face_model()
-
-
-@pytest.fixture(scope="module")
 def network():
     return untrained.recogniser(32, (4, 8, 8, 8), 16)
 
 
 @pytest.fixture(scope="module")
-def textures(model):
-    return own_textures(model, 32)
+def textures(head):
+    return own_textures(head, 32)
 
 
 @pytest.fixture(scope="module")
-def person(model):
+def person(head):
     """Two moments of one dark-skinned person, under light from either side."""
-    face = model.neutral(default_camera(SIZE, frames=2), 2)
+    face = head.neutral(default_camera(SIZE, frames=2), 2)
     albedo = torch.zeros_like(face.albedo)
-    albedo[:, model.albedo.names.index("skin_lightness")] = -1.5
+    albedo[:, head.albedo.names.index("skin_lightness")] = -1.5
     sides = torch.tensor([[-0.6, 0.3, 0.74], [0.6, 0.3, 0.74]])
     level = torch.ones(2, 3)
     light = distant_light(sides, 0.55 * level) + ambient_light(0.5 * level)
@@ -71,15 +65,15 @@ def person(model):
 
 
 @pytest.fixture(scope="module")
-def pictures(model, person):
+def pictures(head, person):
     with torch.no_grad():
-        return render(model, person, RenderSettings(antialias=False)).colour.clamp(0, 1)
+        return render(head, person, RenderSettings(antialias=False)).colour.clamp(0, 1)
 
 
 @pytest.fixture(scope="module")
-def marks(model, person):
-    vertices = model.vertices(person.identity, person.expression, person.joints)
-    points = project_landmarks(model, vertices, person.angles, person.translation, person.camera)
+def marks(head, person):
+    vertices = head.vertices(person.identity, person.expression, person.joints)
+    points = project_landmarks(head, vertices, person.angles, person.translation, person.camera)
     return Landmarks(points, torch.ones(2), SIZE)
 
 
@@ -167,68 +161,68 @@ def test_a_point_light_stays_in_front_of_the_head():
 # Random views --------------------------------------------------------------------------------------------------------
 
 
-def test_views_are_the_seeds_and_new_at_every_draw(model):
-    identity = torch.zeros(3, len(model.identity))
-    first, second = (NovelViews(model, ViewSpread(), 64, 12.0, 5) for _ in range(2))
+def test_views_are_the_seeds_and_new_at_every_draw(head):
+    identity = torch.zeros(3, len(head.identity))
+    first, second = (NovelViews(head, ViewSpread(), 64, 12.0, 5) for _ in range(2))
     one, other = first.draw(identity), second.draw(identity)
     assert torch.equal(one.angles, other.angles) and torch.equal(one.light, other.light)
     again = first.draw(identity)
     assert not torch.equal(one.angles, again.angles) and not torch.equal(one.expression, again.expression)
 
 
-def test_views_have_the_spread_that_was_asked_for(model):
-    views = NovelViews(model, ViewSpread(yaw=30.0, pitch=0.0, roll=0.0, expression=0.0), 64, 12.0, 0)
-    view = views.draw(torch.zeros(400, len(model.identity)))
+def test_views_have_the_spread_that_was_asked_for(head):
+    views = NovelViews(head, ViewSpread(yaw=30.0, pitch=0.0, roll=0.0, expression=0.0), 64, 12.0, 0)
+    view = views.draw(torch.zeros(400, len(head.identity)))
     yaw = view.angles[:, 1].rad2deg()
     assert 26 < yaw.std() < 34  # 30 with a standard error of 1.1
     assert not view.angles[:, [0, 2]].any() and not view.expression.any()
 
 
-def test_expressions_of_views_are_possible_and_few(model):
-    view = NovelViews(model, ViewSpread(), 64, 12.0, 0).draw(torch.zeros(200, len(model.identity)))
+def test_expressions_of_views_are_possible_and_few(head):
+    view = NovelViews(head, ViewSpread(), 64, 12.0, 0).draw(torch.zeros(200, len(head.identity)))
     assert view.expression.min() == 0 and view.expression.max() <= 1
     assert 2.5 < (view.expression > 0).float().sum(1).mean() < 5.5
-    looks = [i for i, name in enumerate(model.expression.names) if name.startswith("eyeLook")]
+    looks = [i for i, name in enumerate(head.expression.names) if name.startswith("eyeLook")]
     assert not view.expression[:, looks].any()
 
 
-def test_the_head_fills_its_view(model):
-    view = NovelViews(model, ViewSpread(yaw=0, pitch=0, roll=0), 64, 12.0, 0).draw(torch.zeros(1, len(model.identity)))
-    rows = render(model, view).alpha[0, 0].amax(1).nonzero()
+def test_the_head_fills_its_view(head):
+    view = NovelViews(head, ViewSpread(yaw=0, pitch=0, roll=0), 64, 12.0, 0).draw(torch.zeros(1, len(head.identity)))
+    rows = render(head, view).alpha[0, 0].amax(1).nonzero()
     assert 50 < rows.max() - rows.min() <= 64
 
 
 # Fits ----------------------------------------------------------------------------------------------------------------
 
 
-def shown(params, model):
+def shown(params, head):
     """[B, 3, H, W] albedo in the picture."""
     with torch.no_grad():
-        return render(model, params, RenderSettings(mode="albedo", antialias=False)).colour
+        return render(head, params, RenderSettings(mode="albedo", antialias=False)).colour
 
 
-def test_a_dark_skin_is_told_from_little_light(model, person, pictures, marks, textures):
-    found = fit(pictures, marks, model, QUICK, method=method(None, textures, steps=40)).params
-    covered = shown(person, model).amax(1, keepdim=True) > 0
-    before = shown(replace(person, albedo=torch.zeros_like(person.albedo)), model)
-    off, at_first = ((value - shown(person, model)).abs().mean(1, keepdim=True)[covered].mean()
-                     for value in (shown(found, model), before))  # fmt: skip
+def test_a_dark_skin_is_told_from_little_light(head, person, pictures, marks, textures):
+    found = fit(pictures, marks, head, QUICK, method=method(None, textures, steps=40)).params
+    covered = shown(person, head).amax(1, keepdim=True) > 0
+    before = shown(replace(person, albedo=torch.zeros_like(person.albedo)), head)
+    off, at_first = ((value - shown(person, head)).abs().mean(1, keepdim=True)[covered].mean()
+                     for value in (shown(found, head), before))  # fmt: skip
     assert off < 0.35 * at_first  # measured 0.2
     side = found.light[:, 3].mean(-1)
     assert side[0] > 0.03 and side[1] < -0.03  # band x counts to the left
 
 
-def test_every_term_is_kept_at_every_step(model, pictures, marks, textures, network):
-    result = fit(pictures, marks, model, QUICK, method=method(network, textures, 3, Weights()))
+def test_every_term_is_kept_at_every_step(head, pictures, marks, textures, network):
+    result = fit(pictures, marks, head, QUICK, method=method(network, textures, 3, Weights()))
     assert result.history.keys() == {*vars(Weights()), "total"}
     assert all(len(values) == 3 and all(map(math.isfinite, values)) for values in result.history.values())
     assert result.params.texture.shape == (2, 3, 32, 32)
 
 
 @pytest.mark.parametrize("name", list(vars(Weights())))
-def test_a_weight_of_0_leaves_its_term_out(model, pictures, marks, textures, network, name):
+def test_a_weight_of_0_leaves_its_term_out(head, pictures, marks, textures, network, name):
     weights = replace(Weights(), **{name: 0.0})
-    history = fit(pictures[:1], frame(marks, 0), model, QUICK, method=method(network, textures, 1, weights)).history
+    history = fit(pictures[:1], frame(marks, 0), head, QUICK, method=method(network, textures, 1, weights)).history
     assert history.keys() == {*vars(Weights()), "total"} - {name}
 
 
@@ -236,76 +230,76 @@ def frame(marks, number):
     return Landmarks(marks.points[number : number + 1], marks.score[:1], marks.size)
 
 
-def test_identity_terms_move_the_face(model, pictures, marks, textures, network):
+def test_identity_terms_move_the_face(head, pictures, marks, textures, network):
     """Each of the three alone changes what the texture becomes."""
     nothing = Weights(0, 0, 0, 0, 0, shape=0.05, light=0, texture=0)
     for name in ("identity", "novel_view", "content"):
         given = method(network, textures, 3, replace(nothing, **{name: 20.0}), rate=0.01)
-        params = fit(pictures[:1], frame(marks, 0), model, QUICK, method=given).params
+        params = fit(pictures[:1], frame(marks, 0), head, QUICK, method=given).params
         start = textures.albedo(textures.start())
         assert (params.texture - start.clamp(0, 1)).abs().max() > 1e-3, name
 
 
-def test_without_a_recogniser_its_terms_are_left_out(model, pictures, marks, textures):
-    history = fit(pictures[:1], frame(marks, 0), model, QUICK, method=method(None, textures, 1, Weights())).history
+def test_without_a_recogniser_its_terms_are_left_out(head, pictures, marks, textures):
+    history = fit(pictures[:1], frame(marks, 0), head, QUICK, method=method(None, textures, 1, Weights())).history
     assert history.keys() == {"pixels", "landmarks", "shape", "light", "texture", "total"}
 
 
-def test_pictures_of_one_person_share_shape_and_texture(model, pictures, marks, textures, network):
+def test_pictures_of_one_person_share_shape_and_texture(head, pictures, marks, textures, network):
     settings = replace(QUICK, share_identity=True, chunk=1)
-    found = fit(pictures, marks, model, settings, method=method(network, textures, 2, Weights())).params
+    found = fit(pictures, marks, head, settings, method=method(network, textures, 2, Weights())).params
     assert torch.equal(found.identity[0], found.identity[1])
     assert found.texture.shape[0] == 1
     assert not torch.equal(found.light[0], found.light[1])
 
 
-def test_a_fit_is_the_same_again_and_another_with_another_seed(model, pictures, marks, textures, network):
+def test_a_fit_is_the_same_again_and_another_with_another_seed(head, pictures, marks, textures, network):
     def texture(seed):
         given = method(network, textures, 2, Weights(), seed=seed)
-        return fit(pictures[:1], frame(marks, 0), model, QUICK, method=given).params.texture
+        return fit(pictures[:1], frame(marks, 0), head, QUICK, method=given).params.texture
 
     assert torch.equal(texture(0), texture(0))
     assert not torch.equal(texture(0), texture(1))
 
 
-def test_a_masked_half_does_not_count(model, pictures, marks, textures):
+def test_a_masked_half_does_not_count(head, pictures, marks, textures):
     painted, mask = pictures[:1].clone(), torch.ones(1, 1, *SIZE)
     painted[..., : SIZE[0] // 2, :] = torch.tensor([0.0, 1.0, 0.0])[:, None, None]
     mask[..., : SIZE[0] // 2, :] = 0
     marks = frame(marks, 0)
-    plain = fit(pictures[:1], marks, model, QUICK, mask=mask, method=method(None, textures, 5)).params.texture
-    green = fit(painted, marks, model, QUICK, mask=mask, method=method(None, textures, 5)).params.texture
+    plain = fit(pictures[:1], marks, head, QUICK, mask=mask, method=method(None, textures, 5)).params.texture
+    green = fit(painted, marks, head, QUICK, mask=mask, method=method(None, textures, 5)).params.texture
     # Where the mask is soft a little of the green shows.
     assert (plain - green).abs().mean() < 0.1 * (plain - plain.mean()).abs().mean()
 
 
-def test_the_skin_mask_leaves_out_what_is_green(model, pictures, marks, textures):
+def test_the_skin_mask_leaves_out_what_is_green(head, pictures, marks, textures):
     painted = pictures[:1].clone()
     painted[..., 26:40, :] = torch.tensor([0.0, 1.0, 0.0])[:, None, None]
     with_mask, without = (
-        fit(painted, frame(marks, 0), model, QUICK, method=method(None, textures, 1, skin_mask=on)).history["pixels"][0]
+        fit(painted, frame(marks, 0), head, QUICK, method=method(None, textures, 1, skin_mask=on)).history["pixels"][0]
         for on in (True, False)
     )
     assert with_mask < 0.7 * without
 
 
-def test_a_start_is_begun_from_with_its_light(model, person, pictures, marks, textures):
+def test_a_start_is_begun_from_with_its_light(head, person, pictures, marks, textures):
     quick = replace(QUICK, landmark_steps=1)
     weights = Weights(0, 0, 0, pixels=1.0, landmarks=0, shape=0, light=0, texture=0)
     given, fresh = (
-        fit(pictures, marks, model, quick, start=start, method=method(None, textures, 1, weights)).history["pixels"][0]
+        fit(pictures, marks, head, quick, start=start, method=method(None, textures, 1, weights)).history["pixels"][0]
         for start in (person, None)
     )
     assert given < fresh
 
 
-def test_the_point_light_is_found_on_the_right_side(model, pictures, marks, textures):
-    found = fit(pictures, marks, model, QUICK, method=method(None, textures, 30, light="point")).params
+def test_the_point_light_is_found_on_the_right_side(head, pictures, marks, textures):
+    found = fit(pictures, marks, head, QUICK, method=method(None, textures, 30, light="point")).params
     side = found.light[:, 3].mean(-1)
     assert side[0] > 0.02 and side[1] < -0.02
 
 
-def test_steps_are_announced_and_a_cancel_passes_through(model, pictures, marks, textures):
+def test_steps_are_announced_and_a_cancel_passes_through(head, pictures, marks, textures):
     given, seen = method(None, textures, 4), []
 
     def watch(step, total, loss, preview):
@@ -313,7 +307,7 @@ def test_steps_are_announced_and_a_cancel_passes_through(model, pictures, marks,
         if preview is not None and step == total:
             assert preview().shape == (3, *SIZE)
 
-    fit(pictures, marks, model, QUICK, watch, method=given)
+    fit(pictures, marks, head, QUICK, watch, method=given)
     assert seen[-1] == (fit_steps(2, QUICK, method=given),) * 2
 
     class CancelledError(Exception):
@@ -325,19 +319,19 @@ def test_steps_are_announced_and_a_cancel_passes_through(model, pictures, marks,
 
     before = pictures.clone()
     with pytest.raises(CancelledError):
-        fit(pictures, marks, model, QUICK, cancel, method=given)
+        fit(pictures, marks, head, QUICK, cancel, method=given)
     assert torch.equal(pictures, before)
 
 
-def test_a_generator_of_another_face_model_is_refused(model, pictures, marks, textures):
+def test_a_generator_of_another_face_model_is_refused(head, pictures, marks, textures):
     foreign = replace(textures, layout="other-head")
     with pytest.raises(UserError, match=r"'other-head'.*'toon-head'"):
-        fit(pictures, marks, model, QUICK, method=method(None, foreign))
+        fit(pictures, marks, head, QUICK, method=method(None, foreign))
 
 
-def test_nothing_to_fit_is_refused(model, pictures, marks, textures):
+def test_nothing_to_fit_is_refused(head, pictures, marks, textures):
     with pytest.raises(UserError, match="All weights of GANFit are 0"):
-        fit(pictures, marks, model, QUICK, method=method(None, textures, 1, Weights(*[0.0] * 8)))
+        fit(pictures, marks, head, QUICK, method=method(None, textures, 1, Weights(*[0.0] * 8)))
 
 
 @pytest.mark.parametrize(

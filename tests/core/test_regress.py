@@ -14,7 +14,6 @@ from portrait_rig.core.face.alignment import ALIGNMENTS
 from portrait_rig.core.face.camera import default_camera, place, project
 from portrait_rig.core.face.coding import FaceCoding
 from portrait_rig.core.face.mirror import mirror_of, mirrored_params, mirrored_rows
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.reframe import on_crop
 from portrait_rig.core.methods.regress import (
     CodedRegressor,
@@ -36,11 +35,6 @@ from portrait_rig.core.types import Landmarks
 SIZE = (180, 240)
 GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
 TINY = ResNetOptions.basic((1, 1), 4)
-
-
-@pytest.fixture(scope="module")
-def head():
-    return load_face_model()
 
 
 def face(head, frames=1):

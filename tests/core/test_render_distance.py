@@ -8,7 +8,6 @@ import pytest
 import torch
 from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.camera import default_camera
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.render import render
 from portrait_rig.core.methods.render_distance import DRAWING, LANDMARK_WEIGHT, Portraits, RenderDistance
 
@@ -16,18 +15,13 @@ SIDE = 48
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_face_model()
+def distance(head):
+    return RenderDistance(head)
 
 
 @pytest.fixture(scope="module")
-def distance(model):
-    return RenderDistance(model)
-
-
-@pytest.fixture(scope="module")
-def face(model):
-    neutral = model.neutral(default_camera((SIDE, SIDE)), 2)
+def face(head):
+    neutral = head.neutral(default_camera((SIDE, SIDE)), 2)
     random = torch.Generator().manual_seed(0)
     return replace(
         neutral,
@@ -38,8 +32,8 @@ def face(model):
 
 
 @pytest.fixture(scope="module")
-def seen(model, distance, face):
-    drawn = render(model, face, DRAWING)
+def seen(head, distance, face):
+    drawn = render(head, face, DRAWING)
     return Portraits(drawn.colour, distance.points(face))
 
 

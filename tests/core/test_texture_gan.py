@@ -8,7 +8,6 @@ import pytest
 import torch
 from portrait_rig.core.checkpoints import save_safetensors
 from portrait_rig.core.errors import UserError
-from portrait_rig.core.face.models import load_face_model
 from portrait_rig.core.face.uv import albedo_maps, texels, with_gutter
 from portrait_rig.core.methods import texture_gan
 from portrait_rig.core.methods.texture_gan import TextureGan, free_textures, load_texture_gan, own_textures
@@ -23,19 +22,14 @@ KINDS = ("progressive", "stylegan", "own", "free")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_face_model()
-
-
-@pytest.fixture(scope="module")
-def gans(model):
+def gans(head):
     torch.manual_seed(0)
     network = ProGan(ProGanOptions(8, (8, 6, 4))).requires_grad_(False)
     return {
         "progressive": texture_gan.of(ProGanTextures(network), "progressive", "toon-head"),
         "stylegan": texture_gan.of(StyleGanTextures(untrained()), "stylegan", "toon-head"),
-        "own": own_textures(model, 32),
-        "free": free_textures(model, 16),
+        "own": own_textures(head, 32),
+        "free": free_textures(head, 16),
     }
 
 
@@ -93,16 +87,16 @@ def test_stylegan_latents_are_measured_from_the_mean_in_deviations(gans):
     torch.testing.assert_close(gan.albedo(own), generator.draw(latent), atol=2e-5, rtol=0)  # measured 2e-6
 
 
-def test_a_basis_of_the_model_s_own_colours_is_the_model(gans, model):
+def test_a_basis_of_the_model_s_own_colours_is_the_model(gans, head):
     gan = gans["own"]
-    wanted = albedo_maps(model, gan.sample(2, 2), (32, 32))
+    wanted = albedo_maps(head, gan.sample(2, 2), (32, 32))
     torch.testing.assert_close(gan.albedo(gan.sample(2, 2)), wanted, atol=1e-5, rtol=0)  # measured 1e-6
 
 
-def test_a_free_map_may_be_anything_and_prefers_smoothness(gans, model):
+def test_a_free_map_may_be_anything_and_prefers_smoothness(gans, head):
     gan = gans["free"]
     base = gan.albedo(gan.start())
-    torch.testing.assert_close(base, albedo_maps(model, torch.zeros(1, len(model.albedo)), (16, 16)))
+    torch.testing.assert_close(base, albedo_maps(head, torch.zeros(1, len(head.albedo)), (16, 16)))
     wanted = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(gan.albedo((wanted - base).flatten(1)), wanted)
     even = torch.full((1, 3, 16, 16), 0.1)
@@ -149,7 +143,7 @@ def test_foreign_files(gans, tmp_path):
     assert load_texture_gan(tmp_path / "uv.safetensors").source.family == "StyleGAN2"
 
 
-def test_flame_s_texture_space_goes_with_every_flame(tmp_path, model):
+def test_flame_s_texture_space_goes_with_every_flame(tmp_path, head):
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -163,13 +157,13 @@ def test_flame_s_texture_space_goes_with_every_flame(tmp_path, model):
 
     assert gan.require(Flame()) is gan
     with pytest.raises(UserError, match=r"UV layout of 'flame', which means nothing on 'toon-head'"):
-        gan.require(model)
+        gan.require(head)
 
 
-def test_refusals(gans, model, tmp_path):
+def test_refusals(gans, head, tmp_path):
     gan = gans["own"]
-    assert gan.require(model) is gan
-    assert TextureGan(gan.id, gan.source).require(model).layout is None  # nobody said, so nothing is refused
+    assert gan.require(head) is gan
+    assert TextureGan(gan.id, gan.source).require(head).layout is None  # nobody said, so nothing is refused
     with pytest.raises(UserError, match=r"latents of the shape \[maps, 25\]; got \[25\]"):
         gan.albedo(torch.zeros(25))
     with pytest.raises(UserError, match="belongs to generator 'free map of toon-head'"):
@@ -200,12 +194,12 @@ def test_refusals(gans, model, tmp_path):
     with pytest.raises(UserError, match="levels of detail from 0 to 2; got 7"):
         load_texture_gan(path)
     with pytest.raises(UserError, match="no albedo directions"):
-        own_textures(_without_albedo(model))
+        own_textures(_without_albedo(head))
 
 
-def _without_albedo(model):
+def _without_albedo(head):
     class Bare:
-        layout, albedo = model.layout, ()
+        layout, albedo = head.layout, ()
 
     return Bare()
 
@@ -213,22 +207,22 @@ def _without_albedo(model):
 # UV maps
 
 
-def test_texels_know_their_triangle(model):
-    places = texels(model, (64, 64))
+def test_texels_know_their_triangle(head):
+    places = texels(head, (64, 64))
     assert places.face.shape == (1, 64, 64) and 0.7 < places.covered.float().mean() < 0.95
     row, column = 20, 32
-    corners = model.uv[model.uv_faces[places.face[0, row, column]]]
+    corners = head.uv[head.uv_faces[places.face[0, row, column]]]
     found = (corners * places.barycentrics[0, row, column, :, None]).sum(0)
     torch.testing.assert_close(found, torch.tensor([32.5 / 64, 1 - 20.5 / 64]), atol=1e-5, rtol=0)
 
 
-def test_maps_are_linear_in_the_coefficients_and_one_a_frame(model):
-    albedo = torch.randn(2, len(model.albedo), generator=torch.Generator().manual_seed(0))
-    both = albedo_maps(model, albedo, (32, 32))
+def test_maps_are_linear_in_the_coefficients_and_one_a_frame(head):
+    albedo = torch.randn(2, len(head.albedo), generator=torch.Generator().manual_seed(0))
+    both = albedo_maps(head, albedo, (32, 32))
     assert both.shape == (2, 3, 32, 32)
-    torch.testing.assert_close(albedo_maps(model, albedo[1:], (32, 32)), both[1:])
-    torch.testing.assert_close(albedo_maps(model, albedo.mean(0, keepdim=True), (32, 32))[0], both.mean(0))
-    assert albedo_maps(model, albedo[:0], (32, 32)).shape == (0, 3, 32, 32)
+    torch.testing.assert_close(albedo_maps(head, albedo[1:], (32, 32)), both[1:])
+    torch.testing.assert_close(albedo_maps(head, albedo.mean(0, keepdim=True), (32, 32))[0], both.mean(0))
+    assert albedo_maps(head, albedo[:0], (32, 32)).shape == (0, 3, 32, 32)
 
 
 def test_a_gutter_grows_four_texels_and_then_comes_the_mean():
@@ -244,15 +238,15 @@ def test_a_gutter_grows_four_texels_and_then_comes_the_mean():
 # The embedded generator
 
 
-def test_the_embedded_generator_draws_the_toon_head_s_colours(model):
+def test_the_embedded_generator_draws_the_toon_head_s_colours(head):
     gan = load_texture_gan()
-    assert gan.layout == model.layout and gan.size == (256, 256) and gan.source.family == "progressive GAN"
+    assert gan.layout == head.layout and gan.size == (256, 256) and gan.source.family == "progressive GAN"
     assert texture_gan.DEFAULT.stat().st_size < 3_000_000
     weights = gan.source.network.state_dict().values()
     assert {tensor.dtype for tensor in weights} == {torch.float32}
     drawn = gan.albedo(gan.sample(0, 4))
     assert drawn.min() > -0.2 and drawn.max() < 1.2
-    basis = own_textures(model, 256).source
+    basis = own_textures(head, 256).source
     flat = basis.directions.flatten(1)
     wanted = (drawn - basis.mean).flatten(1)
     coefficients = torch.linalg.lstsq(flat.T, wanted.T, driver="gelsd").solution.T  # directions nearly depend

@@ -31,11 +31,6 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_face_model()
-
-
-@pytest.fixture(scope="module")
 def portrait():
     """(image, face_params) of a toon."""
     out = call(ToonPortrait, size=64, seed=7)
@@ -43,32 +38,32 @@ def portrait():
 
 
 @pytest.fixture(scope="module")
-def gan(model):
-    return call(LoadTextureGan, file=OWN, texture_size=16, face_model=model)[0]
+def gan(head):
+    return call(LoadTextureGan, file=OWN, texture_size=16, face_model=head)[0]
 
 
 def maps(count=2, size=24):
     return torch.rand(count, size, size, 3, generator=torch.Generator().manual_seed(0))
 
 
-def test_what_needs_no_file(model):
-    own, about = call(LoadTextureGan, file=OWN, texture_size=32, face_model=model)
-    assert own.size == (32, 32) and own.latent_size == len(model.albedo) and "linear basis" in about
-    free, about = call(LoadTextureGan, file=FREE, texture_size=16, face_model=model)
+def test_what_needs_no_file(head):
+    own, about = call(LoadTextureGan, file=OWN, texture_size=32, face_model=head)
+    assert own.size == (32, 32) and own.latent_size == len(head.albedo) and "linear basis" in about
+    free, about = call(LoadTextureGan, file=FREE, texture_size=16, face_model=head)
     assert free.latent_size == 3 * 16 * 16 and "free map" in about
     for file in (OWN, FREE):
         refuses("is made from a face model. Connect one", LoadTextureGan, file=file)
     assert LoadTextureGan.fingerprint_inputs(file=OWN) == OWN
 
 
-def test_a_file_in_the_models_folder(gan, model, home, monkeypatch):
+def test_a_file_in_the_models_folder(gan, head, home, monkeypatch):
     from portrait_rig.core.checkpoints import save_safetensors
 
     monkeypatch.setattr(folders, "model_path", lambda name, *_: home / name)
     tensors, metadata = texture_gan.packed(gan)
     del metadata["face_model"]
     save_safetensors(home / "x.safetensors", tensors, metadata)
-    loaded, about = call(LoadTextureGan, file="x.safetensors", face_model=model)
+    loaded, about = call(LoadTextureGan, file="x.safetensors", face_model=head)
     assert loaded.id == gan.id and loaded.layout == "toon-head" and "UV layout of 'toon-head'" in about
     assert "unknown UV layout" in call(LoadTextureGan, file="x.safetensors")[1]
     assert not any(tensor.is_inference() for tensor in loaded.source.state_dict().values())
@@ -89,8 +84,8 @@ def test_samples_and_their_latents(gan):
     assert torch.equal(usual[0], usual[1])
 
 
-def test_a_foreign_latent_is_refused(gan, model):
-    other = call(LoadTextureGan, file=FREE, texture_size=16, face_model=model)[0]
+def test_a_foreign_latent_is_refused(gan, head):
+    other = call(LoadTextureGan, file=FREE, texture_size=16, face_model=head)[0]
     latent = call(SampleTexture, texture_gan=other)[1]
     refuses("belongs to generator 'free map of toon-head'", SampleTexture, texture_gan=gan, latent=latent)
     empty = call(SampleTexture, texture_gan=gan)[1][torch.zeros(0, dtype=torch.int64)]
@@ -107,34 +102,34 @@ def test_maps_are_put_on_faces(portrait):
     refuses("face params: 3, textures: 2", ApplyTexture, face_params=worn, texture=maps(2))
 
 
-def test_unwrapping_a_portrait(portrait, model):
+def test_unwrapping_a_portrait(portrait, head):
     image, params = portrait
-    found, visible, worn = call(UnwrapTexture, image=image, face_params=params, face_model=model, texture_size=32)
+    found, visible, worn = call(UnwrapTexture, image=image, face_params=params, face_model=head, texture_size=32)
     assert found.shape == (1, 32, 32, 3) and visible.shape == (1, 32, 32)
     assert 0.05 < visible.mean() < 0.6
     torch.testing.assert_close(worn.texture.permute(0, 2, 3, 1), found, atol=1e-6, rtol=0)
     mask = torch.zeros(8, 8)
-    hidden = call(UnwrapTexture, image=image, face_params=params, face_model=model, texture_size=32, mask=mask)
+    hidden = call(UnwrapTexture, image=image, face_params=params, face_model=head, texture_size=32, mask=mask)
     assert hidden[1].max() == 0
-    bare = call(UnwrapTexture, image=image, face_params=params, face_model=model, texture_size=32, fill="nothing",
+    bare = call(UnwrapTexture, image=image, face_params=params, face_model=head, texture_size=32, fill="nothing",
                 delight=False)  # fmt: skip
     assert (bare[0][visible == 0] == 0).all() and bare[2].light[0, 1:].abs().max() == 0
-    both = call(UnwrapTexture, image=image.expand(2, -1, -1, -1), face_params=params, face_model=model,
+    both = call(UnwrapTexture, image=image.expand(2, -1, -1, -1), face_params=params, face_model=head,
                 texture_size=16, one_texture=True)  # fmt: skip
     assert both[0].shape == (1, 16, 16, 3) and len(both[2]) == 1
 
 
-def test_unwrapping_can_be_cancelled(portrait, model, monkeypatch):
+def test_unwrapping_can_be_cancelled(portrait, head, monkeypatch):
     def cancelled():
         raise host.Cancelled
 
     monkeypatch.setattr(host, "check_cancelled", cancelled)
     with pytest.raises(host.Cancelled):
-        call(UnwrapTexture, image=portrait[0], face_params=portrait[1], face_model=model, texture_size=16)
+        call(UnwrapTexture, image=portrait[0], face_params=portrait[1], face_model=head, texture_size=16)
 
 
-def test_maps_of_the_graph_become_a_generator(model, home):
-    found, sheet, report = call(TrainTextureGan, face_model=model, images=maps(), name="mine", **TINY)
+def test_maps_of_the_graph_become_a_generator(head, home):
+    found, sheet, report = call(TrainTextureGan, face_model=head, images=maps(), name="mine", **TINY)
     assert found.id.name == "mine" and found.layout == "toon-head" and found.size == (16, 16)
     assert "2 pictures of the graph" in report and "UV layout of 'toon-head'" in report
     assert sheet.shape[0] == 1 and sheet.max() <= 1
@@ -142,12 +137,12 @@ def test_maps_of_the_graph_become_a_generator(model, home):
     assert saved.id == found.id and saved.layout == "toon-head"
     drawn, _ = call(SampleTexture, texture_gan=found, count=2)
     assert drawn.shape == (2, 16, 16, 3)
-    _, _, more = call(TrainTextureGan, face_model=model, images=maps(), name="mine", **{**TINY, "steps": 3})
+    _, _, more = call(TrainTextureGan, face_model=head, images=maps(), name="mine", **{**TINY, "steps": 3})
     assert "steps 2 to 3" in more
 
 
-def test_a_run_of_another_face_model_is_not_gone_on_with(model):
-    call(TrainTextureGan, face_model=model, images=maps(), name="a", **TINY)
+def test_a_run_of_another_face_model_is_not_gone_on_with(head):
+    call(TrainTextureGan, face_model=head, images=maps(), name="a", **TINY)
     other = load_face_model()
     other.layout = "ict-facekit"
     refuses("begun with maps of 'toon-head', not of 'ict-facekit'", TrainTextureGan, face_model=other, images=maps(),
@@ -169,9 +164,9 @@ def portraits(home, monkeypatch):
     return place
 
 
-def test_portraits_are_fitted_and_unwrapped_first(model, home, portraits):
+def test_portraits_are_fitted_and_unwrapped_first(head, home, portraits):
     found, _, report = call(
-        TrainTextureGan, face_model=model, folder="people", folder_holds=PORTRAITS, name="p", **TINY
+        TrainTextureGan, face_model=head, folder="people", folder_holds=PORTRAITS, name="p", **TINY
     )
     assert found.size == (16, 16) and "portraits left out: bob.png (No face was found in the picture" in report
     assert "carl.jpg (not a readable picture)" in report
@@ -180,19 +175,19 @@ def test_portraits_are_fitted_and_unwrapped_first(model, home, portraits):
     with Image.open(made) as picture:
         assert picture.size == (16, 16)
     state = made.stat().st_mtime_ns
-    call(TrainTextureGan, face_model=model, folder="people", folder_holds=PORTRAITS, name="p", **TINY)
+    call(TrainTextureGan, face_model=head, folder="people", folder_holds=PORTRAITS, name="p", **TINY)
     assert made.stat().st_mtime_ns == state  # what is there already stays
 
 
-def test_training_refusals(model, home):
+def test_training_refusals(head, home):
     (home / "input" / "empty").mkdir()
-    refuses("has no name", TrainTextureGan, face_model=model, images=maps(), name=" ", **TINY)
-    refuses("holds no portraits", TrainTextureGan, face_model=model, folder="empty", folder_holds=PORTRAITS, **TINY)
-    refuses("holds no pictures", TrainTextureGan, face_model=model, folder="empty", **TINY)
+    refuses("has no name", TrainTextureGan, face_model=head, images=maps(), name=" ", **TINY)
+    refuses("holds no portraits", TrainTextureGan, face_model=head, folder="empty", folder_holds=PORTRAITS, **TINY)
+    refuses("holds no pictures", TrainTextureGan, face_model=head, folder="empty", **TINY)
     (home / "input" / "people").mkdir()
     Image.new("RGB", (8, 8)).save(home / "input" / "people" / "x.png")
     (home / "input" / "people" / "x.json").write_text(json.dumps([None]))
-    refuses("None of the 1 portraits .* 'x.png': No face was found in the picture", TrainTextureGan, face_model=model,
+    refuses("None of the 1 portraits .* 'x.png': No face was found in the picture", TrainTextureGan, face_model=head,
             folder="people", folder_holds=PORTRAITS, **TINY)  # fmt: skip
     assert TrainTextureGan.fingerprint_inputs(folder="people") != TrainTextureGan.fingerprint_inputs(folder="empty")
 
@@ -200,10 +195,10 @@ def test_training_refusals(model, home):
 # The commands
 
 
-def test_the_command_takes_maps(home, model, capsys):
+def test_the_command_takes_maps(home, head, capsys):
     place = home / "maps"
     place.mkdir()
-    for number, one in enumerate(albedo_maps(model, torch.eye(len(model.albedo))[:3], (20, 20))):
+    for number, one in enumerate(albedo_maps(head, torch.eye(len(head.albedo))[:3], (20, 20))):
         pixels = (one.clamp(0, 1).permute(1, 2, 0) * 255).byte().numpy()
         Image.fromarray(pixels).save(place / f"{number}.png")
     run = home / "mine"
