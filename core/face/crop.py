@@ -68,6 +68,11 @@ class Crop:
         ratio = torch.diag(last.matrices.new_tensor([size[1] / last.size[1], size[0] / last.size[0], 1.0]))
         return replace(self, stages=(*self.stages[:-1], Stage(ratio @ last.matrices, size, last.filter)))
 
+    def moved(self, matrices: Tensor) -> Crop:
+        """Crops of the same size whose pixels are `matrices` [B or 1, 3, 3] times these ones'."""
+        last = self.stages[-1]
+        return replace(self, stages=(*self.stages[:-1], replace(last, matrices=matrices @ last.matrices)))
+
 
 def take(pictures: Tensor, crop: Crop) -> Tensor:
     """Pictures [B or 1, 3, H, W] -> crops [B, 3, h, w] of the same dtype, differentiable in the pictures."""

@@ -11,9 +11,10 @@ its targets, and writes what `packed` gives.
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from ..face.crop import Crop, Stage, take
 from ..face.flame import Flame
 from ..face.mirror import mirrored_rows
 from ..face.model import FaceModel
-from ..face.reframe import on_picture, seen_by
+from ..face.reframe import on_picture, reframed, seen_by
 from ..networks import deca, keypoint_net, recon_net
 from ..networks.deca import Deca
 from ..networks.keypoint_net import KeypointNet
@@ -46,10 +47,15 @@ VERSION = 1
 """Raised when a reader of this version would misunderstand a file."""
 NETWORK, CODING, MIRROR = "network.", "coding.", "mirror"
 """Prefixes of the two parts' tensors in a file of ours, and the name of a third."""
+MOST_LOOKS = 16
+"""At one face; the product's are two."""
 FRAMES_AT_ONCE = 8
 """Pictures in work at once; a ResNet-50 takes about 100 MB for them."""
 OPEN_FLAME = "flame-2023-open"
 """How the layouts of FLAME 2023 Open begin, whose directions differ from those that DECA was trained with."""
+
+ONE_LOOK = "[[1, 0]]"
+"""What files say that say nothing of looks."""
 
 Progress = Callable[[int, int], None]
 """Called with the frames that are done and all frames."""
@@ -103,12 +109,18 @@ class FaceRegressor(nn.Module, ABC):
         for some in places.split(FRAMES_AT_ONCE):
             if progress is not None:
                 progress(FRAMES_AT_ONCE * len(parts), len(places))
-            seen = _frames(crop, some)
-            crops = take(pictures if len(pictures) == 1 else pictures[some], seen).to(next(self.parameters()))
-            parts.append(self.placed(self.on_crops(crops, model), seen))
+            parts.append(self.seen(pictures if len(pictures) == 1 else pictures[some], _frames(crop, some), model))
         if progress is not None:
             progress(len(places), len(places))
         return fill(join(parts), known)
+
+    def seen(self, pictures: Tensor, crop: Crop, model: FaceModel | None) -> FaceParams:
+        """Parameters on pictures [B or 1, 3, H, W] that their crops show."""
+        return self.placed(self.on_crops(self.taken(pictures, crop), model), crop)
+
+    def taken(self, pictures: Tensor, crop: Crop) -> Tensor:
+        """The crops of pictures, for the network."""
+        return take(pictures, crop).to(next(self.parameters()))
 
     def placed(self, params: FaceParams, crop: Crop) -> FaceParams:
         """Parameters on the crops, on the pictures; pixel by pixel the same face, so the axis keeps to the crop."""
@@ -169,25 +181,49 @@ class Framing:
         return replace(cut, stages=(*cut.stages[:-1], framed))
 
 
+@dataclass(frozen=True)
+class Look:
+    """A look at a crop. zoom: by which the face is enlarged. lower: how far below the crop's middle it looks, in sides
+    of the crop.
+    """
+
+    zoom: float = 1.0
+    lower: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0.5 <= self.zoom <= 2 and abs(self.lower) <= 0.5):
+            raise ValueError(f"a look that enlarges {self.zoom} times, {self.lower} sides lower, sees no face")
+
+    def matrix(self, side: int) -> Tensor:
+        """[1, 3, 3] float64: pixels of a crop of `side` squared -> pixels of the look."""
+        matrix = torch.diag(torch.tensor([self.zoom, self.zoom, 1.0], dtype=torch.float64))
+        matrix[:2, 2] = side / 2 * (1 - self.zoom)
+        matrix[1, 2] -= self.lower * self.zoom * side
+        return matrix[None]
+
+
 class CodedRegressor(FaceRegressor):
     """A `KeypointNet` that gives the rows of a `FaceCoding`: what is trained here, for any face model.
 
-    Without landmarks it looks where `framing` says that the face of a portrait is. With `mirror` (`mirror_of`) it takes
-    the mean of what it sees in a picture and in its mirror image, whose errors differ.
+    Without landmarks it looks where `framing` says that the face of a portrait is. What it sees is the mean over all
+    `looks`, and with `mirror` (`mirror_of`) over their mirror images as well: their errors differ.
     """
 
     mirror: Tensor | None
 
     def __init__(
-        self, network: KeypointNet, coding: FaceCoding, framing: Framing | None = None, mirror: Tensor | None = None
-    ) -> None:
+        self, network: KeypointNet, coding: FaceCoding, framing: Framing | None = None, mirror: Tensor | None = None,
+        looks: Sequence[Look] = (Look(),),
+    ) -> None:  # fmt: skip
         super().__init__()
         if network.outputs != len(coding):
             raise ValueError(f"{network.outputs} outputs do not make {len(coding)} values")
-        self.network, self.coding, self.framing = network, coding, framing or Framing()
-        self.layout = coding.layout
         if mirror is not None and sorted(mirror.abs().tolist()) != list(range(1, len(coding) + 1)):
             raise ValueError("its mirror does not name every value once")
+        if not 0 < len(looks) <= MOST_LOOKS:
+            raise ValueError(f"{len(looks)} looks at a face instead of 1 to {MOST_LOOKS}")
+        self.network, self.coding, self.framing = network, coding, framing or Framing()
+        self.layout, self.looks = coding.layout, tuple(looks)
         self.register_buffer("mirror", mirror)
 
     def crop(self, size: tuple[int, int], landmarks: Landmarks | None) -> Crop:
@@ -200,6 +236,14 @@ class CodedRegressor(FaceRegressor):
             return self.coding.decode(self.network(crops))
         rows, other = self.network(torch.cat([crops, crops.flip(3)])).chunk(2)
         return self.coding.decode((rows + mirrored_rows(self.coding, other, self.mirror)) / 2)
+
+    def seen(self, pictures: Tensor, crop: Crop, model: FaceModel | None = None) -> FaceParams:
+        rows = torch.zeros(1, len(self.coding)).to(self.coding.mean)
+        for look in self.looks:
+            there = look.matrix(self.coding.side)
+            found = self.on_crops(self.taken(pictures, crop.moved(there)))
+            rows = rows + self.coding.encode(reframed(found, torch.linalg.inv(there), crop.size)) / len(self.looks)
+        return self.placed(self.coding.decode(rows), crop)
 
     def placed(self, params: FaceParams, crop: Crop) -> FaceParams:
         """As a camera sees the face whose axis meets the middle of the picture, which its rows were made from."""
@@ -319,6 +363,7 @@ def packed(
         **regressor.coding.metadata(),
         "format": FORMAT,
         "version": str(VERSION),
+        "looks": json.dumps([[look.zoom, look.lower] for look in regressor.looks]),
         **{name: str(value) for name, value in vars(regressor.framing).items()},
     }
     return tensors, metadata
@@ -354,7 +399,8 @@ def _ours(checkpoint: Checkpoint) -> CodedRegressor:
     network = {key[len(NETWORK) :]: tensor for key, tensor in tensors.items() if key.startswith(NETWORK)}
     coding = FaceCoding.from_metadata(metadata, {name: tensors[CODING + name] for name in TENSORS})
     framing = Framing.from_metadata(metadata)
-    return CodedRegressor(keypoint_net.from_tensors(network), coding, framing, tensors.get(MIRROR))
+    looks = [Look(*map(float, pair)) for pair in json.loads(metadata.get("looks", ONE_LOOK))]
+    return CodedRegressor(keypoint_net.from_tensors(network), coding, framing, tensors.get(MIRROR), looks)
 
 
 def _finite(regressor: FaceRegressor) -> FaceRegressor:

@@ -22,7 +22,7 @@ from ..face.mirror import mirror_of, mirrored_params
 from ..face.model import FaceModel
 from ..face.reframe import reframed
 from ..face.render import RenderSettings, render
-from ..methods.regress import CodedRegressor, Framing, packed
+from ..methods.regress import CodedRegressor, Framing, Look, packed
 from ..networks.keypoint_net import KeypointNet, KeypointNetOptions
 from ..networks.resnet import ResNetOptions
 from ..toon.corpus import Corpus
@@ -43,6 +43,9 @@ BY_SPREAD = ("identity", "expression", "albedo")
 FRAMING = Framing(wider=1.11, raised=0.0, part=0.75, lowered=11 / 128)
 """The square that the regressor looks at, the middle 96 pixels of 128 across: the 68 points of 11,000 portraits never
 leave it, and pixels of hair and shoulders would take half of the time."""
+LOOKS = (Look(1 / 0.96, 0.02), Look(1 / 1.04, -0.02))
+"""At each face, and at its mirror image: identity then has a correlation of 0.804 on held-out people, with one look and
+its mirror image 0.796."""
 FOCAL = PORTRAIT.distance / PORTRAIT.high / FRAMING.part
 """Sides of that square: the portraits' own camera at zoom 1."""
 POINTS, POINT_WEIGHT = 160, 1.5
@@ -136,8 +139,8 @@ class RegressorLesson:
         return torch.cat([torch.cat(list(row), 2) for row in (pictures, drawn)], 1).clamp(0, 1)
 
     def regressor(self, network: nn.Module) -> CodedRegressor:
-        """The network in use: pictures are looked at in the mirror, too."""
-        return CodedRegressor(network, self.coding, FRAMING, mirror_of(self.coding, self.head))
+        """The network in use."""
+        return CodedRegressor(network, self.coding, FRAMING, mirror_of(self.coding, self.head), LOOKS)
 
     def packed(self, network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What `core.methods.regress` reads; convolutions in half precision."""

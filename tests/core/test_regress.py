@@ -20,6 +20,7 @@ from portrait_rig.core.methods.regress import (
     DecaRegressor,
     Deep3DRegressor,
     Framing,
+    Look,
     load_face_regressor,
     middle_square,
     save_face_regressor,
@@ -180,9 +181,12 @@ def deca_regressor():
 # In the mirror
 
 
-def looking_in_the_mirror(head):
+ONCE, TWICE = (Look(),), (Look(1.1, 0.02), Look(0.9, -0.03))
+
+
+def looking_in_the_mirror(head, looks=ONCE):
     plain = seeing(head)
-    return CodedRegressor(plain.network, plain.coding, plain.framing, mirror_of(plain.coding, head))
+    return CodedRegressor(plain.network, plain.coding, plain.framing, mirror_of(plain.coding, head), looks)
 
 
 def test_a_mirror_image_shows_the_mirrored_face(head):
@@ -192,6 +196,25 @@ def test_a_mirror_image_shows_the_mirrored_face(head):
     for name in ("identity", "expression", "albedo", "joints", "angles", "light", "translation"):
         torch.testing.assert_close(getattr(back, name), getattr(seen, name), rtol=0, atol=1e-4)
     assert (seen.angles[:, 1] + seeing(head).regress(pictures(2).flip(3)).angles[:, 1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("look", TWICE)
+def test_a_look_elsewhere_is_put_back_onto_the_picture(head, look):
+    params = face(head)
+    crop = middle_square(SIZE, 64)
+    plain = toon(head, params, crop.moved(look.matrix(64)))
+    plain.coding.scale.fill_(1.0)
+    regressor = CodedRegressor(plain.network, plain.coding, plain.framing, looks=[look])
+    seen = regressor.regress(pictures(), None, head)
+    # 0.15 pixels measured: the camera's focal length differs
+    torch.testing.assert_close(pixels(head, seen), pixels(head, params), rtol=0, atol=0.3)
+
+
+def test_several_looks_are_averaged(head):
+    both = looking_in_the_mirror(head, TWICE).regress(pictures(2))
+    alone = [looking_in_the_mirror(head, [look]).regress(pictures(2)) for look in TWICE]
+    torch.testing.assert_close(both.identity, (alone[0].identity + alone[1].identity) / 2, rtol=0, atol=1e-6)
+    assert (alone[0].identity - alone[1].identity).abs().max() > 5e-4
 
 
 @pytest.mark.parametrize("gaze", ["gaze", "joints"])
@@ -330,14 +353,14 @@ def test_deep3d_wants_landmarks():
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_saved_regressor_comes_back(head, tmp_path, mirrored):
-    regressor = looking_in_the_mirror(head) if mirrored else seeing(head)
+    regressor = looking_in_the_mirror(head, TWICE) if mirrored else seeing(head)
     regressor.framing = Framing("FFHQ", 1.25, -0.5)
     save_face_regressor(tmp_path / "mine.safetensors", regressor, {"training": "none"})
     loaded = load_face_regressor(tmp_path / "mine.safetensors")
     landmarks = marks(head, face(head, 2))
     ours, theirs = regressor.regress(pictures(2), landmarks), loaded.regress(pictures(2), landmarks)
     assert torch.equal(ours.translation, theirs.translation) and torch.equal(ours.light, theirs.light)
-    assert loaded.framing == regressor.framing
+    assert loaded.framing == regressor.framing and loaded.looks == regressor.looks
     assert "toon-head from pictures of 64 × 64: ResNet-6, 4 channels wide, 3 keypoints" in loaded.describe()
 
 
@@ -365,6 +388,9 @@ def test_published_files_are_recognised(tmp_path):
         (lambda t, m: t.update({"network.answers.bias": torch.zeros(7)}), r"answers\.bias \[7\]"),
         (lambda t, m: t["network.answers.weight"].fill_(math.nan), "no numbers"),
         (lambda t, m: t.update({"coding.mean": torch.full((143,), math.nan)}), "no proper numbers"),
+        (lambda t, m: m.update(looks="[]"), "0 looks at a face"),
+        (lambda t, m: m.update(looks="[[9, 0]]"), "sees no face"),
+        (lambda t, m: m.update(looks="[1"), "damaged or of another kind"),
         (lambda t, m: t.update(mirror=torch.ones(143)), "mirror does not name every value once"),
         (
             lambda t, m: t.update({f"network.answers.{k}": t[f"network.answers.{k}"][3:] for k in ("weight", "bias")}),
