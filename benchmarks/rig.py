@@ -430,8 +430,8 @@ Without non-linearity and with no residual, a RigNet that is told a difference m
 direction a parameter. How it weighs the rest of the face against the edit decides where it ends: with a weight of 1
 on consistency in place of 8 (10 for pose) errors were 0.11, 0.23, 0.23 and leaks 0.24, 0.15, 0.15, as DFR read them,
 with a slightly weaker regressor; with 15, pose has an error of 0.26 and a leak of 0.15 on the training's own held-out
-latents, where this rig has 0.19 and 0.17. Descending both measures directly, without drawing, finds directions for pose with an error of 0.22 and a leak of 0.16:
-the limit of what is linear."""
+latents, where this rig has 0.19 and 0.17. Descending both measures directly, without drawing, finds directions for pose
+with an error of 0.22 and a leak of 0.16: the limit of what is linear."""
 ABLATED = """Trained alike and shorter than the rig above: {steps} steps of {batch} latents a network, measured on
 {pairs} pairs. Absolute wishes have a tenth of the weight on the residual, without which they edit nothing. Latent
 arithmetic: the mean difference of two groups of latents, as far as the component's strongest number (yaw; the
