@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -30,6 +29,7 @@ class LoadIdentityNetwork(LoaderNode):
     """A face recogniser from a file, or the embedded one."""
 
     files = FILES
+    read_file = staticmethod(load_identity_network)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -57,10 +57,6 @@ class LoadIdentityNetwork(LoaderNode):
                 ),
             ],
         )
-
-    @classmethod
-    def read_file(cls, path: Path) -> IdentityNetwork:
-        return load_identity_network(path)
 
 
 class IdentitySimilarity(io.ComfyNode):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy
 import torch
 from PIL import Image
@@ -25,6 +23,7 @@ class LoadFaceModel(LoaderNode):
     """A 3D morphable model from a file, or the embedded one."""
 
     files = FILES
+    read_file = staticmethod(models.load_face_model)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -49,10 +48,6 @@ class LoadFaceModel(LoaderNode):
                 io.String.Output(display_name="about", tooltip="What was recognised: sizes, joints, expression names."),
             ],
         )
-
-    @classmethod
-    def read_file(cls, path: Path) -> FaceModel:
-        return models.load_face_model(path)
 
     @classmethod
     def about(cls, held: FaceModel) -> str:

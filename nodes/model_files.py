@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,15 +50,12 @@ class ModelFiles:
 class LoaderNode(io.ComfyNode):
     """A node whose one input is a file, and whose outputs are what it holds and a text about that.
 
-    files: that it offers. A subclass has a schema and `read_file`; what is read tells of itself by `describe()`.
+    A subclass has a schema beside these. files: that it offers. read_file: gives what a file holds, which tells of
+    itself by `describe()`; UserError where it is damaged or something else.
     """
 
     files: ClassVar[ModelFiles]
-
-    @classmethod
-    def read_file(cls, path: Path) -> Any:
-        """What a file holds; UserError where it is damaged or something else."""
-        raise NotImplementedError
+    read_file: ClassVar[Callable[[Path], Any]]
 
     @classmethod
     def about(cls, held: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from ..core.errors import UserError
@@ -22,6 +20,7 @@ class LoadFaceRegressor(LoaderNode):
     """A regressor from a file, or the embedded one."""
 
     files = FILES
+    read_file = staticmethod(load_face_regressor)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -45,10 +44,6 @@ class LoadFaceRegressor(LoaderNode):
                 io.String.Output(display_name="about", tooltip="What was recognised: face model, network, crop."),
             ],
         )
-
-    @classmethod
-    def read_file(cls, path: Path) -> FaceRegressor:
-        return load_face_regressor(path)
 
 
 class RegressFaceParams(io.ComfyNode):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from ..core.errors import UserError
 from ..core.face import edit as face_edit
@@ -52,6 +51,7 @@ class LoadRig(LoaderNode):
     """A rig from a file, or the embedded one."""
 
     files = FILES
+    read_file = staticmethod(load_rig)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -77,10 +77,6 @@ class LoadRig(LoaderNode):
                 ),
             ],
         )
-
-    @classmethod
-    def read_file(cls, path: Path) -> Rig:
-        return load_rig(path)
 
 
 class ReadFaceParams(io.ComfyNode):
