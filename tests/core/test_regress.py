@@ -12,49 +12,20 @@ from portrait_rig.core.errors import UserError
 from portrait_rig.core.face import bfm, deca, deep3d, flame
 from portrait_rig.core.face.alignment import ALIGNMENTS
 from portrait_rig.core.face.camera import default_camera, place, project
-from portrait_rig.core.face.coding import FaceCoding
-from portrait_rig.core.face.mirror import mirror_of, mirrored_params, mirrored_rows
-from portrait_rig.core.face.reframe import on_crop
 from portrait_rig.core.methods.regress import (
-    CodedRegressor,
     DecaRegressor,
     Deep3DRegressor,
     Framing,
-    Look,
     load_face_regressor,
     middle_square,
     save_face_regressor,
 )
 from portrait_rig.core.networks.deca import Deca
-from portrait_rig.core.networks.keypoint_net import KeypointNet, KeypointNetOptions
 from portrait_rig.core.networks.recon_net import HEADS, ReconNet, ReconNetOptions
-from portrait_rig.core.networks.resnet import ResNetOptions
 from portrait_rig.core.toon.corpus import HELD_OUT
 from portrait_rig.core.toon.world import ToonWorld, joined_params, scene
 from portrait_rig.core.types import Landmarks
-
-SIZE = (180, 240)
-GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
-TINY = ResNetOptions.basic((1, 1), 4)
-
-
-def face(head, frames=1):
-    """Turned heads off the middle of a picture, each a little further to the right."""
-    params = head.neutral(default_camera(SIZE, 25.0, frames), frames)
-    translation = params.translation * 1.4 + torch.tensor([[0.5, 0.2, 0.0]])
-    translation[:, 0] += 0.05 * torch.arange(frames)
-    angles = torch.tensor([[0.1, -0.3, 0.15]]).repeat(frames, 1)
-    return dataclasses.replace(params, translation=translation, angles=angles)
-
-
-def pixels(model, params):
-    vertices = model.vertices(params.identity, params.expression, params.joints)
-    points = place(model.landmarks68.on(vertices, model.faces), params.angles, params.translation)
-    return project(params.camera, points, params.translation)[..., :2]
-
-
-def marks(model, params):
-    return Landmarks(pixels(model, params), torch.ones(len(params)), tuple(params.camera.size))
+from toy_regressors import SIZE, TINY, TWICE, face, looking_in_the_mirror, marks, pictures, pixels, seeing, toon
 
 
 def sure(network, rows):
@@ -63,29 +34,6 @@ def sure(network, rows):
     for layer, part in zip(network.final_layers, parts, strict=True):
         layer.bias.data.copy_(part)
     return network.eval()
-
-
-def toon(head, params, crop, framing=None):
-    """A regressor of 64² crops that sees `params` [1], on the picture, wherever it looks."""
-    cut = on_crop(params, crop)
-    coding = FaceCoding.measured(cut, head, GROUPS)
-    network = KeypointNet(KeypointNetOptions(TINY, len(coding), keypoints=3, narrow=2, hidden=4)).eval()
-    network.answers.bias.data.copy_(coding.encode(cut)[0])
-    return CodedRegressor(network, coding, framing)
-
-
-def seeing(head, seed=0):
-    """A regressor with random weights, which sees something else in every picture."""
-    torch.manual_seed(seed)
-    params = face(head)
-    regressor = toon(head, params, middle_square(SIZE, 64))
-    regressor.coding.scale.fill_(0.01)
-    torch.nn.init.normal_(regressor.network.answers.weight)
-    return regressor.requires_grad_(False)
-
-
-def pictures(frames=1, size=SIZE, seed=0):
-    return torch.rand(frames, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
 # Where the face is
@@ -176,60 +124,6 @@ def deca_regressor():
     network.E_flame.layers[2].weight.zero_()
     network.E_flame.layers[2].bias.copy_(code)
     return DecaRegressor(network).requires_grad_(False), code
-
-
-# In the mirror
-
-
-ONCE, TWICE = (Look(),), (Look(1.1, 0.02), Look(0.9, -0.03))
-
-
-def looking_in_the_mirror(head, looks=ONCE):
-    plain = seeing(head)
-    return CodedRegressor(plain.network, plain.coding, plain.framing, mirror_of(plain.coding, head), looks)
-
-
-def test_a_mirror_image_shows_the_mirrored_face(head):
-    regressor = looking_in_the_mirror(head)
-    seen, mirrored = regressor.regress(pictures(2)), regressor.regress(pictures(2).flip(3))
-    back = mirrored_params(mirrored, head)
-    for name in ("identity", "expression", "albedo", "joints", "angles", "light", "translation"):
-        torch.testing.assert_close(getattr(back, name), getattr(seen, name), rtol=0, atol=1e-4)
-    assert (seen.angles[:, 1] + seeing(head).regress(pictures(2).flip(3)).angles[:, 1]).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("look", TWICE)
-def test_a_look_elsewhere_is_put_back_onto_the_picture(head, look):
-    params = face(head)
-    crop = middle_square(SIZE, 64)
-    plain = toon(head, params, crop.moved(look.matrix(64)))
-    plain.coding.scale.fill_(1.0)
-    regressor = CodedRegressor(plain.network, plain.coding, plain.framing, looks=[look])
-    seen = regressor.regress(pictures(), None, head)
-    # 0.15 pixels measured: the camera's focal length differs
-    torch.testing.assert_close(pixels(head, seen), pixels(head, params), rtol=0, atol=0.3)
-
-
-def test_several_looks_are_averaged(head):
-    both = looking_in_the_mirror(head, TWICE).regress(pictures(2))
-    alone = [looking_in_the_mirror(head, [look]).regress(pictures(2)) for look in TWICE]
-    torch.testing.assert_close(both.identity, (alone[0].identity + alone[1].identity) / 2, rtol=0, atol=1e-6)
-    assert (alone[0].identity - alone[1].identity).abs().max() > 5e-4
-
-
-@pytest.mark.parametrize("gaze", ["gaze", "joints"])
-def test_the_mirror_of_rows_is_that_of_their_parameters(head, gaze):
-    params = face(head, 3)
-    generator = torch.Generator().manual_seed(0)
-    params = dataclasses.replace(
-        params,
-        **{name: getattr(params, name) + 0.1 * torch.rand(getattr(params, name).shape, generator=generator)
-           for name in ("identity", "expression", "albedo", "joints", "light")},
-    )  # fmt: skip
-    cut = on_crop(params, middle_square(SIZE, 64))
-    coding = FaceCoding.measured(cut, head, [gaze if name == "gaze" else name for name in GROUPS])
-    mirrored = mirrored_rows(coding, coding.encode(cut), mirror_of(coding, head))
-    torch.testing.assert_close(mirrored, coding.encode(mirrored_params(cut, head)), rtol=0, atol=1e-3)
 
 
 # Batches
