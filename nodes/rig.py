@@ -8,7 +8,7 @@ from ..core.errors import UserError
 from ..core.face import edit as face_edit
 from ..core.face.light import dominant_light
 from ..core.face.model import FaceModel
-from ..core.methods.rig import DEFAULT, SLIDER_REACH, Rig, edit, load_rig, read_params
+from ..core.methods.rig import DEFAULT, PASSES, SLIDER_REACH, Rig, edit, load_rig, read_params
 from ..core.methods.rig_wishes import Lamp, Sliders, wished
 from ..core.networks.rig import COMPONENTS
 from ..core.types import FaceParams, Latent
@@ -38,11 +38,11 @@ MOST_PASSES = 8
 def passes_input() -> io.Input:
     return io.Int.Input(
         "passes",
-        default=2,
+        default=PASSES,
         min=1,
         max=MOST_PASSES,
-        tooltip="How often the networks run: the second time brings what the first left, so angles come out as asked. "
-        "1 is the paper's, and changes a little less beside what was asked for.",
+        tooltip="1: RigNet alone, as published. Every further pass reads the face that came out, brings what is "
+        "missing and takes back what else has changed; after the second little is left.",
         extra_dict=host.ADVANCED,
     )
 

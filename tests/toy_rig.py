@@ -1,6 +1,6 @@
 """Two rigs that nobody trained: one whose every answer is known, and one of random networks.
 
-In the first DFR is linear, and each RigNet brings its component exactly where it shall be.
+In the first DFR is linear, each RigNet brings its component exactly where it shall be, and so does the corrector.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from portrait_rig.core.face.coding import FaceCoding
 from portrait_rig.core.face.model import FaceModel
 from portrait_rig.core.methods.rig import Rig
 from portrait_rig.core.networks.generator import Generator
-from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, columns, inputs_of
+from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Corrector, Dfr, RigNet, columns, inputs_of
 from portrait_rig.core.types import FaceParams, GeneratorId, Latent
 
 GROUPS = ("identity", "expression", "albedo", "gaze", "angles", "light", "translation")
@@ -68,7 +68,8 @@ def exact_rig(model: FaceModel, generator: GeneratorId | None = None, size: tupl
         rignets[component] = network
     for network in (dfr, *rignets.values()):
         network.eval().requires_grad_(False)
-    return Rig("exact", generator or GeneratorId("toy", "f1"), size, coding, dfr, rignets)
+    corrector = Corrector(orthogonal.T.unflatten(1, (NUM_WS, W_DIM)))
+    return Rig("exact", generator or GeneratorId("toy", "f1"), size, coding, dfr, rignets, corrector)
 
 
 def showing(rig: Rig, params: FaceParams) -> Latent:
@@ -101,6 +102,7 @@ def random_rig(model: FaceModel, generator: Generator) -> Rig:
             rignets[component] = RigNet(*sizes, inputs_of(DIFFERENCE, coding.groups, component))
             for decoder in rignets[component].decoders.values():
                 torch.nn.init.normal_(decoder.weight, std=0.05)
+        corrector = Corrector(0.01 * torch.randn(len(coding), *sizes))
     for network in (dfr, *rignets.values()):
         network.eval().requires_grad_(False)
-    return Rig("random", generator.id, generator.size, coding, dfr, rignets)
+    return Rig("random", generator.id, generator.size, coding, dfr, rignets, corrector)

@@ -73,8 +73,8 @@ class EmbedSettings:
     """
 
     approach_steps: int = 100
-    w_steps: int = 50
-    plus_steps: int = 250
+    w_steps: int = 150
+    plus_steps: int = 150
     rate: float = InvertSettings.rate
     every: int = 4
     side: int = 64

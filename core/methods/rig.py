@@ -1,9 +1,11 @@
 """A rig: latents of one generator read and edited through the parameters of a face model.
 
 `read_params` says which face a latent shows, without drawing it (DFR). `edit` changes pose, expression or light and
-leaves the rest (RigNet), one network after the other; the parameters are read again before each.
+leaves the rest (RigNet), one network after the other; the parameters are read again before each. What is amiss then can
+be read and taken back (Corrector).
 
-A rig is a .safetensors file. Tensors: `dfr.…`; `rignets.<component>.…`; `coding.mean`, `.scale`, `.low`, `.high`, what
+A rig is a .safetensors file. Tensors: `dfr.…`; `rignets.<component>.…`; `corrector.gain`, which may be missing;
+`coding.mean`, `.scale`, `.low`, `.high`, what
 the rows of the networks mean (`core.face.coding`). Metadata: format, version; those of the coding; the generator's name
 and fingerprint; height and width of its pictures, pixels; num_ws; modes: JSON {component: mode}.
 
@@ -24,7 +26,18 @@ from ..checkpoints import Checkpoint, read, save_safetensors
 from ..errors import UserError
 from ..face.coding import TENSORS, FaceCoding
 from ..face.reframe import on_crop, on_picture, seen_by
-from ..networks.rig import COMPONENTS, Dfr, RigNet, columns, dfr_from_tensors, given, inputs_of, rignet_from_tensors
+from ..networks.rig import (
+    COMPONENTS,
+    Corrector,
+    Dfr,
+    RigNet,
+    columns,
+    dfr_from_tensors,
+    given,
+    inputs_of,
+    rignet_from_tensors,
+    with_columns,
+)
 from ..types import FaceParams, GeneratorId, Latent, common_batch
 from .regress import middle_square
 
@@ -40,7 +53,10 @@ SLIDER_REACH = {"expression": 8.0}
 """By component, for what sliders ask: a mood is a wish for few numbers, and goes further. On the toon rig a mouth that
 is asked to open all the way opens by 0.07 within the reach above, by 0.4 within this one, and pictures stay whole;
 lights beyond the usual turn backgrounds green."""
-DFR, RIGNETS, CODING = "dfr.", "rignets.", "coding."
+PASSES = 2
+"""Of an edit: RigNet and a correction, which on the toon rig takes a third off the error and off what else changes, as
+DFR reads it; further ones move latents for what DFR alone believes in."""
+DFR, RIGNETS, CORRECTOR, CODING = "dfr.", "rignets.", "corrector.", "coding."
 """Prefixes of the parts' tensors in a file."""
 
 
@@ -49,7 +65,7 @@ class Rig:
     """Networks that read and edit latents of `generator`. Copies share them; weights are never modified in place.
 
     name: to show. size: (H, W) of the generator's pictures. coding: what the networks' rows [B, P] mean, on the middle
-    square of these pictures. rignets: by component, those that were trained.
+    square of these pictures. rignets: by component, those that were trained. corrector: for edits in several passes.
     """
 
     name: str
@@ -58,6 +74,7 @@ class Rig:
     coding: FaceCoding
     dfr: Dfr
     rignets: Mapping[str, RigNet]
+    corrector: Corrector | None = None
 
     def __post_init__(self) -> None:
         if min(self.size) < 1:
@@ -68,6 +85,9 @@ class Rig:
             inputs = inputs_of(network.mode, self.coding.groups, component)
             if (network.num_ws, network.w_dim) != (self.dfr.num_ws, self.dfr.w_dim) or network.inputs != inputs:
                 raise ValueError(f"the network for {component} does not go with DFR or with the parameters")
+        wanted = (len(self.coding), self.dfr.num_ws, self.dfr.w_dim)
+        if self.corrector is not None and tuple(self.corrector.gain.shape) != wanted:
+            raise ValueError("the corrector does not go with DFR or with the parameters")
 
     @property
     def layout(self) -> str:
@@ -77,7 +97,7 @@ class Rig:
     @property
     def modules(self) -> tuple[nn.Module, ...]:
         """All that has weights."""
-        return self.dfr, self.coding, *self.rignets.values()
+        return self.dfr, self.coding, *self.rignets.values(), *filter(None, [self.corrector])
 
     @property
     def device(self) -> torch.device:
@@ -134,6 +154,10 @@ class Rig:
         network = self.rignets[component]
         return network(ws, given(network.mode, self.rows(ws), wanted, places))
 
+    def corrected(self, ws: Tensor, wanted: Tensor) -> Tensor:
+        """Codes [B, L, C] that show all of the rows `wanted` [B, P] better; differentiable. Needs a corrector."""
+        return ws + self.corrector(wanted - self.rows(ws))
+
     def describe(self) -> str:
         """A few lines: whose latents, which face model, which networks."""
         height, width = self.size
@@ -143,6 +167,7 @@ class Rig:
             f"{self.layout}: {len(self.coding)} parameters ({groups})",
             f"DFR: {self.dfr.num_ws} × {self.dfr.w_dim} codes, width {self.dfr.width}",
             *(f"RigNet for {name}: {net.mode}, {len(net.layers)} layers" for name, net in self.rignets.items()),
+            "edits are corrected" if self.corrector else "edits are not corrected: one pass only",
         ]
         return "\n".join(lines)
 
@@ -158,7 +183,7 @@ def edit(
     target: FaceParams,
     components: Collection[str],
     strength: float = 1.0,
-    passes: int = 1,
+    passes: int = PASSES,
     reach: Mapping[str, float] | None = None,
 ) -> Latent:
     """Latents that show the `components` (of COMPONENTS) of `target`, and else what they showed; differentiable.
@@ -167,9 +192,8 @@ def edit(
     leaves everything, 1 goes all the way, beyond exaggerates. reach: by component, in deviations of the training faces,
     REACH where it says nothing; what is wanted beyond, and beyond what the latent shows already, is brought back there.
 
-    passes: how often all networks run, at least 1, as in the paper. A network that is linear in each layer's code
-    overshoots for some people and falls short for others; the second time brings what the first left. On the toon rig
-    the error of a yaw of 25°, as DFR reads it, falls to half; what else changes grows by a tenth.
+    passes: 1 is RigNet alone, as in the paper. Every further one reads what came out and corrects it: brings what is
+    missing and takes back what else has changed. A rig without a corrector has one.
     """
     ws, wanted = rig.codes(latent), rig.rows_of(target)
     if not torch.isfinite(wanted).all():
@@ -177,16 +201,17 @@ def edit(
     frames = common_batch(latents=len(ws), face_parameters=len(wanted))
     ws, chosen = ws.expand(frames, -1, -1), in_order(components)
     if strength and chosen:
-        present = rig.rows(ws)
+        present, groups = rig.rows(ws), rig.coding.groups
         most = torch.full_like(present[:1], REACH)
         for component, far in (reach or {}).items():
-            most[:, columns(rig.coding.groups, component)] = far
+            most[:, columns(groups, component)] = far
         wanted = torch.minimum(torch.maximum(wanted, torch.minimum(present, -most)), torch.maximum(present, most))
         wanted = torch.lerp(present, wanted, strength)
-        for again in range(passes):
-            for component in chosen:
-                moved = rig.moved(ws, wanted, component)
-                ws = ws + moved - rig.moved(ws, rig.rows(ws), component) if again else moved
+        for component in chosen:
+            ws = rig.moved(ws, wanted, component)
+        wanted = with_columns(present, wanted, [place for component in chosen for place in columns(groups, component)])
+        for _ in range(passes - 1 if rig.corrector else 0):
+            ws = rig.corrected(ws, wanted)
     return replace(latent, w=ws)
 
 
@@ -225,6 +250,8 @@ def packed(rig: Rig, notes: Mapping[str, str] | None = None) -> tuple[dict[str, 
     """
     parts: dict[str, nn.Module] = {DFR: rig.dfr, CODING: rig.coding}
     parts |= {f"{RIGNETS}{component}.": network for component, network in rig.rignets.items()}
+    if rig.corrector is not None:
+        parts[CORRECTOR] = rig.corrector
     tensors = {prefix + key: tensor for prefix, part in parts.items() for key, tensor in part.state_dict().items()}
     metadata = {
         **(notes or {}),
@@ -268,6 +295,7 @@ def _unpacked(checkpoint: Checkpoint) -> Rig:
         coding,
         dfr,
         rignets,
+        Corrector(tensors[gain].float()) if (gain := f"{CORRECTOR}gain") in tensors else None,
     )
 
 

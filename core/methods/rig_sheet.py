@@ -11,7 +11,7 @@ from ..face.model import FaceModel
 from ..types import Latent
 from .fit.frames import join
 from .latents import joined
-from .rig import SLIDER_REACH, Rig, edit, read_params
+from .rig import PASSES, SLIDER_REACH, Rig, edit, read_params
 from .rig_wishes import Lamp, Sliders, wished
 
 
@@ -63,7 +63,7 @@ def edited(
     rows: Sequence[Row],
     model: FaceModel | None,
     strength: float = 1.0,
-    passes: int = 1,
+    passes: int = PASSES,
 ) -> Latent:
     """Every latent in every cell: B · cells codes, person by person, row by row. strength, passes: as in `edit`.
 

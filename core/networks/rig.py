@@ -1,6 +1,7 @@
-"""StyleRig's two networks: DFR, from a latent to face parameters, and RigNet, from a latent and parameters to a latent.
+"""StyleRig's two networks: DFR, from a latent to face parameters, and RigNet, from a latent and parameters to a latent;
+and a third of our own, Corrector, from what DFR finds amiss to a change of the latent.
 
-Both work on rows of a parameter vector, whose order is that of a table of groups (name, count) such as
+All work on rows of a parameter vector, whose order is that of a table of groups (name, count) such as
 `core.face.coding.FaceCoding.groups`; nothing is said about their number or about the number and width of the codes.
 
 Source: Tewari et al. 2020, "StyleRig: Rigging StyleGAN for 3D Control over Portrait Images"; Tewari et al. 2020, "PIE:
@@ -11,6 +12,7 @@ the one that sees a difference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -108,16 +110,35 @@ class RigNet(nn.Module):
         return torch.stack(changed, 1)
 
 
+class Corrector(nn.Module):
+    """Differences of rows [B, P] -> differences of codes [B, L, C] that DFR reads as these, nearly; linear.
+
+    RigNet never sees what became of an edit. DFR does, and says what is missing and what else has moved; this brings
+    it back.
+    """
+
+    def __init__(self, gain: Tensor) -> None:
+        """gain: [P, L, C]."""
+        super().__init__()
+        self.register_buffer("gain", gain)
+
+    def forward(self, off: Tensor) -> Tensor:
+        return torch.tensordot(off, self.gain, 1)
+
+
+def parts(groups: Sequence[tuple[str, int]]) -> dict[str, slice]:
+    """By group, its place in a row whose groups are `groups`."""
+    ends = accumulate(count for _, count in groups)
+    return {name: slice(end - count, end) for (name, count), end in zip(groups, ends, strict=True)}
+
+
 def columns(groups: Sequence[tuple[str, int]], component: str) -> list[int]:
     """Places of a component's numbers in a row whose groups are `groups`."""
     if component not in COMPONENTS:
         raise UserError(f"'{component}' is nothing that a rig edits; it edits {', '.join(COMPONENTS)}.")
-    found, start = [], 0
-    for name, count in groups:
-        if name in COMPONENTS[component]:
-            found.extend(range(start, start + count))
-        start += count
-    return found
+    places = parts(groups)
+    chosen = [places[name] for name, _ in groups if name in COMPONENTS[component]]
+    return [number for part in chosen for number in range(part.start, part.stop)]
 
 
 def inputs_of(mode: str, groups: Sequence[tuple[str, int]], component: str) -> int:

@@ -21,7 +21,8 @@ from ..face.coding import GROUPS, FaceCoding
 from ..face.model import FaceModel
 from ..face.render import RenderSettings, render
 from ..methods.rig import Rig, packed
-from ..networks.rig import WIDTH, Dfr
+from ..networks.rig import WIDTH, Dfr, parts
+from .corrector import solve_corrector
 from .latent_corpus import LatentCorpus
 from .rig_view import FaceView
 from .supervised import WEIGHTS, Rows, SupervisedSettings, generator
@@ -40,9 +41,11 @@ w_id, w_exp, w_tex), whose colours are compared on a like scale."""
 TINT = 10.0 * 3e-4
 """Weight of the squared distance of the light's three colours from their mean; Deep3DFaceRecon's 10 (w_gamma) on the
 scale of the others."""
-INPUT_NOISE = 0.5
+INPUT_NOISE = 0.25
 """Deviations of noise on codes. It makes DFR deaf to directions in which codes hardly differ and of which it knows
 nothing; else a RigNet moves codes there, which only DFR believes. Chosen on a toon generator: DFR misses no more."""
+MOST_CODES = 2000
+"""Whose statistics are taken."""
 SHEET = 10
 """Latents on a sheet, none of them trained on."""
 
@@ -100,7 +103,7 @@ class DfrLesson:
         self._seed, self._early = settings.seed, EARLY * settings.steps
         self._answers = self.coding.encode(corpus.params)
         self._rows = Rows(lambda: len(corpus.rows), settings.batch, settings.seed)
-        codes = corpus.codes(corpus.rows[:: max(len(corpus.rows) // 2000, 1)])
+        codes = corpus.codes(corpus.rows[:: max(len(corpus.rows) // MOST_CODES, 1)])
         layers, width = codes.shape[1:]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(settings.seed, WEIGHTS).initial_seed())
@@ -143,8 +146,10 @@ class DfrLesson:
 
     def rig(self, network: nn.Module) -> Rig:
         """The trained network as a rig without RigNets."""
-        side = self.corpus.generator_size
-        return Rig(self.product, self.corpus.generator, side, self.coding, network.plain(), {})
+        side, dfr = self.corpus.generator_size, network.plain()
+        codes = self.corpus.codes(self.corpus.rows[:: max(len(self.corpus.rows) // MOST_CODES, 1)])
+        corrector = solve_corrector(dfr, codes, self.coding.groups, self.effects)
+        return Rig(self.product, self.corpus.generator, side, self.coding, dfr, {}, corrector)
 
     @torch.no_grad()
     def validation(self, network: nn.Module) -> dict[str, float]:
@@ -152,24 +157,21 @@ class DfrLesson:
         numbers = self.corpus.held_out
         found = network(self.corpus.codes(numbers).to(self.network.mean.device)).cpu()
         wanted, mean = self._answers[numbers], self._answers[self.corpus.rows].mean(0)
-        missed, start = {}, 0
-        for name, count in self.coding.groups:
-            part = slice(start, start + count)
+        missed = {}
+        for name, part in parts(self.coding.groups).items():
             weight = self.effects[part].square()
             all_of_it = ((wanted - mean)[:, part].square() @ weight).mean().clamp_min(1e-12)
             missed[f"missed {name}"] = float(((found - wanted)[:, part].square() @ weight).mean() / all_of_it)
-            start += count
         return missed
 
     def _from_regressor(self, found: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Within a group a number's squared error counts by the square of what it does; groups count alike, since
         places and colours have no common unit.
         """
-        terms, start, squares = {}, 0, (found - wanted).square()
-        for name, count in self.coding.groups:
-            weight = self.effects[start : start + count].to(found).square()
-            terms[name] = (squares[:, start : start + count] @ weight).mean() / weight.sum().clamp_min(1e-12)
-            start += count
+        terms, squares = {}, (found - wanted).square()
+        for name, part in parts(self.coding.groups).items():
+            weight = self.effects[part].to(found).square()
+            terms[name] = (squares[:, part] @ weight).mean() / weight.sum().clamp_min(1e-12)
         return terms
 
     def _from_pictures(self, found: Tensor, numbers: Tensor, step: int) -> dict[str, Tensor]:

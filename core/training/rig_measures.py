@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..networks.rig import COMPONENTS, columns
+from ..networks.rig import COMPONENTS, columns, parts
 
 Groups = Sequence[tuple[str, int]]
 
@@ -47,10 +47,8 @@ def measured(
         return ((a - b)[:, places] * effects[places]).norm(dim=1)
 
     error = distance(after, wanted).mean() / distance(before, wanted).mean().clamp_min(1e-12)
-    leaks, start = {}, 0
-    for name, count in groups:
-        part = slice(start, start + count)
-        start += count
+    leaks = {}
+    for name, part in parts(groups).items():
         if name not in COMPONENTS[component]:
             moved = ((after - before)[:, part] * effects[part]).square().sum(1).mean()
             usual = (spread[part] * effects[part]).square().sum().clamp_min(1e-12)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..networks.rig import COMPONENTS, DEFAULT_MODE, RigNet, columns, given, inputs_of, swapped
+from .corrector import covariance
 from .dfr import require_same
 from .loop import Step
 from .rig_measures import measured, residual
@@ -256,8 +257,7 @@ class RigNetLesson:
 
 def _whitening(codes: Tensor) -> Tensor:
     """[C, C], times which differences of codes [N, L, C], of any layer, have deviation 1 in all directions."""
-    off = (codes - codes.mean(0)).flatten(0, 1)
-    values, vectors = torch.linalg.eigh(off.T @ off / len(off))
+    values, vectors = torch.linalg.eigh(covariance(codes))
     return vectors / (values.clamp_min(0) + SHRINKAGE * values.mean()).sqrt()
 
 

@@ -14,7 +14,7 @@ from portrait_rig.core.errors import UserError
 from portrait_rig.core.face.reframe import on_picture
 from portrait_rig.core.methods.regress import middle_square
 from portrait_rig.core.methods.rig import FORMAT, REACH, edit, in_order, load_rig, packed, read_params, save_rig
-from portrait_rig.core.networks.rig import COMPONENTS, FULL, MODES, SUBSET, RigNet, columns, inputs_of
+from portrait_rig.core.networks.rig import COMPONENTS, FULL, MODES, SUBSET, Corrector, RigNet, columns, inputs_of
 from portrait_rig.core.types import GeneratorId, Latent
 
 FIELDS = {"pose": ["angles"], "expression": ["expression", "joints"], "light": ["light"]}
@@ -70,18 +70,36 @@ def test_strength_is_the_share_of_the_way(rig, people, others, strength):
         assert torch.equal(edit(rig, latent, others, ["pose"], 0.0).w, latent.w)
 
 
-def test_a_second_pass_brings_what_the_first_left(rig, people, others):
-    """Networks that go only half of the way leave a quarter after two passes, and a half after one."""
+def test_further_passes_bring_what_the_first_left(rig, people, others):
+    """Networks and a corrector that go only half of the way leave a quarter after two passes, and a half after one."""
     weak = {}
     for component, network in rig.rignets.items():
         weak[component] = RigNet(network.num_ws, network.w_dim, network.inputs)
         weak[component].load_state_dict({key: 0.5 * weight for key, weight in network.state_dict().items()})
-    lazy, latent = replace(rig, rignets=weak), toy_rig.showing(rig, people)
+    lazy = replace(rig, rignets=weak, corrector=Corrector(0.5 * rig.corrector.gain))
+    latent = toy_rig.showing(rig, people)
     for passes, share in ((1, 0.5), (2, 0.75), (3, 0.875)):
         found = read_params(lazy, edit(lazy, latent, others, ["pose"], passes=passes)).angles
         torch.testing.assert_close(found, torch.lerp(people.angles, others.angles, share), **CLOSE)
     half = read_params(lazy, edit(lazy, latent, others, ["pose"], 0.5, 2)).angles
     torch.testing.assert_close(half, torch.lerp(people.angles, others.angles, 0.375), **CLOSE)
+
+
+def test_further_passes_take_back_what_else_has_moved(leaking, people, others):
+    latent = toy_rig.showing(leaking, people)
+    once, twice = (read_params(leaking, edit(leaking, latent, others, ["pose"], passes=passes)) for passes in (1, 2))
+    assert (once.expression - people.expression).abs().max() > 5e-3
+    same(twice, others, ["angles"])
+    same(twice, people, [*KEPT, "expression", "light"])
+
+
+def test_a_rig_without_a_corrector_has_one_pass(leaking, people, others):
+    plain, latent = replace(leaking, corrector=None), toy_rig.showing(leaking, people)
+    once = edit(leaking, latent, others, ["pose"], passes=1).w
+    for passes in (1, 2):
+        assert torch.equal(edit(plain, latent, others, ["pose"], passes=passes).w, once)
+    assert not torch.equal(edit(leaking, latent, others, ["pose"], passes=2).w, once)
+    assert "one pass" in plain.describe() and "one pass" not in leaking.describe()
 
 
 def test_one_goes_with_many_both_ways(rig, people, others):
@@ -96,8 +114,9 @@ def test_one_goes_with_many_both_ways(rig, people, others):
     assert len(edit(rig, latent[:0], others[:1], ["pose"])) == 0
 
 
-def test_later_networks_mend_what_earlier_ones_disturb(rig, people, others):
-    """The parameters are read again before each network, so the second one undoes the first one's leak."""
+@pytest.fixture
+def leaking(rig):
+    """Its network for pose disturbs the expression."""
     pose, expression = rig.rignets["pose"], columns(rig.coding.groups, "expression")
     clumsy = RigNet(pose.num_ws, pose.w_dim, pose.inputs)
     clumsy.load_state_dict(pose.state_dict())
@@ -105,9 +124,13 @@ def test_later_networks_mend_what_earlier_ones_disturb(rig, people, others):
     for i, decoder in enumerate(clumsy.decoders.values()):
         rows = slice(i * pose.w_dim, (i + 1) * pose.w_dim)
         decoder.bias.data += 0.2 * directions[rows, expression].sum(1)
-    leaking = replace(rig, rignets={**rig.rignets, "pose": clumsy})
-    latent = toy_rig.showing(rig, people)
-    disturbed = read_params(leaking, edit(leaking, latent, others, ["pose"]))
+    return replace(rig, rignets={**rig.rignets, "pose": clumsy})
+
+
+def test_later_networks_mend_what_earlier_ones_disturb(leaking, people, others):
+    """The parameters are read again before each network, so the second one undoes the first one's leak."""
+    latent = toy_rig.showing(leaking, people)
+    disturbed = read_params(leaking, edit(leaking, latent, others, ["pose"], passes=1))
     assert (disturbed.expression - people.expression).abs().max() > 5e-3
     same(read_params(leaking, edit(leaking, latent, others, ["expression", "pose"])), others, ["expression", "angles"])
 
@@ -249,6 +272,15 @@ def test_half_precision_and_a_rig_that_only_reads(rig, people, tmp_path):
     torch.testing.assert_close(angles, people.angles, rtol=0, atol=0.02)  # 0.003 measured
 
 
+def test_the_corrector_is_kept_and_may_be_missing(rig, people, others, tmp_path):
+    latent, path = toy_rig.showing(rig, people), tmp_path / "mine.safetensors"
+    save_rig(path, rig)
+    assert torch.equal(edit(load_rig(path), latent, others, ["pose"], passes=2).w,
+                       edit(rig, latent, others, ["pose"], passes=2).w)  # fmt: skip
+    save_rig(path, replace(rig, corrector=None))
+    assert load_rig(path).corrector is None
+
+
 def write(rig, path, change=lambda tensors, metadata: None):
     tensors, metadata = packed(rig)
     change(tensors, metadata)
@@ -277,6 +309,8 @@ def write(rig, path, change=lambda tensors, metadata: None):
         (lambda t, m: t.pop("coding.low"), "there is no 'coding.low'"),
         (lambda t, m: t["rignets.light.encoders.1.bias"].fill_(math.nan), "no numbers"),
         (lambda t, m: t["coding.scale"].fill_(math.nan), "no proper numbers"),
+        (lambda t, m: t["corrector.gain"].fill_(math.inf), "no numbers"),
+        (lambda t, m: t.update({"corrector.gain": t["corrector.gain"][1:]}), "corrector does not go with"),
     ],
 )  # fmt: skip
 def test_damaged_files_give_a_sentence(head, tmp_path, change, words):

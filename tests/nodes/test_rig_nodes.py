@@ -14,7 +14,7 @@ import untrained
 from node_calls import call, refuses
 from portrait_rig.core.checkpoints import save_safetensors
 from portrait_rig.core.methods.rig import REACH, SLIDER_REACH, edit, read_params, save_rig
-from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Dfr, RigNet, inputs_of
+from portrait_rig.core.networks.rig import COMPONENTS, DIFFERENCE, Corrector, Dfr, RigNet, inputs_of
 from portrait_rig.core.types import GeneratorId, Latent
 from portrait_rig.nodes import face_params, rig, rig_sheet
 
@@ -206,7 +206,8 @@ def test_an_edit_is_fast(exact, others):
     """With as many weights as the embedded rig has; in the processor's time, so that other work does not matter."""
     groups = exact.coding.groups
     nets = {name: RigNet(10, 256, inputs_of(DIFFERENCE, groups, name)) for name in COMPONENTS}
-    real = replace(exact, dfr=Dfr(10, 256, len(exact.coding)), rignets=nets)
+    corrector = Corrector(torch.zeros(len(exact.coding), 10, 256))
+    real = replace(exact, dfr=Dfr(10, 256, len(exact.coding)), rignets=nets, corrector=corrector)
     one, face = Latent(torch.zeros(1, 10, 256), exact.generator), others[:1]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -52,6 +52,7 @@ def test_a_foreign_generator_gets_a_rig(generator, folder):
     rig, sheet, report = trained(generator).result
     assert rig.name == "rig" and rig.generator == generator.id and set(rig.rignets) == set(COMPONENTS)
     assert (rig.dfr.num_ws, rig.dfr.w_dim, rig.dfr.width) == (generator.num_ws, 10, 16)
+    assert "edits are corrected" in rig.describe() and rig.corrector.gain.any()
     assert sheet.shape == (1, 16, 16, 3)  # two rows of the two latents kept aside, in pictures of 8²
     assert "pose" in report and "residual" in report and "training/rig of the output folder" in report
     saved = load_rig(folder / "rig.safetensors")
