@@ -203,7 +203,7 @@ class Energies:
         mean over layers and components.
         """
         present = self.rig.rows(ws)
-        moves = [self.rig.moved(ws, present, component) - ws for component in self.components]
+        moves = [self.rig.moved(ws, present, component, present) - ws for component in self.components]
         return (torch.stack(moves) / self.spread).square().sum(3).mean(dim=(0, 2))
 
     def edit(self, seen: Portraits, rows: Tensor, edited: Tensor, component: str) -> Tensor:
