@@ -113,7 +113,7 @@ class EmbedPortrait(io.ComfyNode):
                         default=getattr(EmbedWeights, name),
                         min=0.0,
                         max=MOST_WEIGHT,
-                        step=0.01,
+                        step=0.0001 if "recognition" in name else 0.01,
                         tooltip=f"{told} 0 leaves it out.",
                         extra_dict=host.ADVANCED,
                     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -126,6 +127,17 @@ def test_there_is_a_help_page(node):
 
 def test_no_help_page_is_left_over():
     assert {page.stem for page in HELP.glob("*.md")} == {node.GET_SCHEMA().node_id for node in NODES}
+
+
+@each_node
+def test_defaults_are_whole_steps(node):
+    """The browser shows as many places as the step has, and rounds to them once somebody turns the wheel."""
+    for group in node.GET_NODE_INFO_V1()["input"].values():
+        for name, (_, *options) in group.items():
+            told = options[0] if options else {}
+            if isinstance(told.get("default"), float) and told.get("step"):
+                places = max(-math.floor(math.log10(told["step"]) + 1e-9), 0)
+                assert round(told["default"], places) == told["default"], name
 
 
 @each_node

@@ -57,8 +57,8 @@ class EmbedWeights:
     identity: float = 0.1
     edit: float = 0.3
     invariance: float = 0.15
-    recognition: float = 0.001
-    edited_recognition: float = 0.001
+    recognition: float = 0.0003
+    edited_recognition: float = 0.0003
 
 
 @dataclass(frozen=True)
