@@ -17,6 +17,8 @@ from ..networks.rig import Corrector, Dfr, parts
 NOISE = 0.05
 """Variance of what DFR misreads, a number, in units of its group's variance over latents. Chosen on the toon generator:
 with 0.1 a correction takes less back, with 0.03 pictures differ more from what a turn should look like."""
+SMALLEST_SPREAD = 1e-6
+"""Deviations of the training's faces; a group in which latents differ less is taken to be the same in all."""
 SAMPLE = 256
 """Codes over which the derivative is averaged."""
 
@@ -50,9 +52,10 @@ def covariance(codes: Tensor) -> Tensor:
 
 
 def _units(rows: Tensor, groups: Sequence[tuple[str, int]], effects: Tensor) -> Tensor:
-    """[P], times which rows [N, P] have groups of variance 1."""
+    """[P], times which rows [N, P] have groups of variance 1; 0 for a group that hardly varies."""
     units = torch.zeros_like(effects)
-    spread = rows.std(0) * effects
     for part in parts(groups).values():
-        units[part] = effects[part] / spread[part].norm().clamp_min(torch.finfo(rows.dtype).tiny)
+        spread = (rows.std(0) * effects)[part].norm()
+        if spread > SMALLEST_SPREAD * effects[part].norm():
+            units[part] = effects[part] / spread
     return units

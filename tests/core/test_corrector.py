@@ -72,6 +72,8 @@ def test_numbers_without_effect_or_spread_are_left_alone():
     reads = directions(6)
     reads[0] = 0
     solved = solve_corrector(linear(reads), codes(), GROUPS, torch.tensor([1.0, 1, 0, 1, 1, 1]))
+    reads[4:] = 1e-12
+    assert not solve_corrector(linear(reads), codes(), GROUPS, torch.ones(6)).gain[4:].any()
     assert solved.gain.isfinite().all()
     assert not solved.gain[0].any() and not solved.gain[2].any()
 
