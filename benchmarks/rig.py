@@ -13,7 +13,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,30 +32,31 @@ from portrait_rig.core.face.models import DEFAULT as HEAD  # noqa: E402
 from portrait_rig.core.face.models import load_face_model  # noqa: E402
 from portrait_rig.core.methods.identity import IdentityNetwork, load_identity_network, similarity  # noqa: E402
 from portrait_rig.core.methods.regress import load_face_regressor  # noqa: E402
-from portrait_rig.core.methods.rig import PASSES, SLIDER_REACH, Rig, edit, load_rig, read_params  # noqa: E402
+from portrait_rig.core.methods.rig import PASSES, SLIDER_REACH, edit, load_rig  # noqa: E402
 from portrait_rig.core.methods.rig_wishes import Lamp, Sliders, wished  # noqa: E402
 from portrait_rig.core.networks.generator import load_generator  # noqa: E402
-from portrait_rig.core.networks.rig import COMPONENTS, FULL, SUBSET, columns, parts, with_columns  # noqa: E402
+from portrait_rig.core.networks.rig import COMPONENTS, parts  # noqa: E402
 from portrait_rig.core.toon.corpus import HELD_OUT  # noqa: E402
 from portrait_rig.core.toon.world.draws import numbers_of  # noqa: E402
 from portrait_rig.core.toon.world.render import ToonWorld  # noqa: E402
 from portrait_rig.core.toon.world.sampling import scene, scene_of_latent  # noqa: E402
-from portrait_rig.core.training.latent_corpus import (  # noqa: E402
-    Eye,
-    LatentCorpus,
-    LatentCorpusSettings,
-    Sight,
-    mixed_codes,
-)
-from portrait_rig.core.training.rig import EDITING, RigSettings, rignet_lesson  # noqa: E402
-from portrait_rig.core.training.rig_measures import Edited, measured, residual  # noqa: E402
+from portrait_rig.core.training.latent_corpus import Eye, LatentCorpus, Sight  # noqa: E402
+from portrait_rig.core.training.rig import RigSettings  # noqa: E402
+from portrait_rig.core.training.rig_measures import Edited, measured  # noqa: E402
 from portrait_rig.core.training.rig_view import FaceView  # noqa: E402
-from portrait_rig.core.training.rignet import RigNetSettings, RigTrainer  # noqa: E402
-from portrait_rig.core.types import FaceParams, Landmarks, Latent  # noqa: E402
+from portrait_rig.core.types import FaceParams, Landmarks  # noqa: E402
+from rig_bench import SEED, Bench, Edit, by_rig  # noqa: E402
+from rig_other_ways import (  # noqa: E402
+    ABLATED,
+    ABLATION_BATCH,
+    ABLATION_PAIRS,
+    ABLATION_STEPS,
+    ablations,
+    by_arithmetic,
+    by_corrector,
+)
 from torch import Tensor  # noqa: E402
 
-SEED = 1_000_000
-"""Of the held-out latents; trainings take seeds from 0."""
 WIDEST = 20.0
 """Degrees of the turns in which identity is compared."""
 YAWS = range(-25, 30, 5)
@@ -69,111 +70,6 @@ SLIDERS_FACES, SELF_FACES, FLOOR_FACES, ROW = 24, 16, 100, 6
 another's component, people on the sheet."""
 TURNS = 3
 """Numbers of a scene's draws of its view that turn the head; they come first."""
-ABLATION_STEPS, ABLATION_BATCH, ABLATION_PAIRS = 400, 16, 64
-"""Of every ablation's RigNets; the shipped ones learn longer and are measured on more pairs."""
-ABSOLUTE_RECONSTRUCTION = 1.0
-"""Weight for absolute wishes, which cannot be edited and left alone at once: a tenth, as the sheet of facts has it."""
-Edit = Callable[[Latent, FaceParams, str], Latent]
-
-
-class Bench:
-    """Held-out pairs (w, v), what they show, and who measures."""
-
-    def __init__(self, eye: Eye, rig: Rig, pairs: int, effects: Tensor) -> None:
-        self.eye, self.rig, self.effects = eye, rig, effects
-        codes = mixed_codes(eye.generator, LatentCorpusSettings(seed=SEED), 0, pairs)
-        self.latent = eye.generator.latent(codes)
-        self.seen = eye.see(codes)
-        self.read = read_params(rig, self.latent)
-        self.other = torch.arange(pairs).roll(1)
-
-    def rows(self, sight: Sight) -> Tensor:
-        return self.rig.rows_of(sight.params)
-
-    def edited(self, change: Edit, component: str) -> tuple[Edited, Edited]:
-        """By DFR, asked for what it reads in v; by the regressor, asked for what that sees in the picture of v."""
-        groups, found = self.rig.coding.groups, []
-        before = self.rig.rows(self.latent.w)
-        after = self.rig.rows(change(self.latent, self.read[self.other], component).w)
-        found.append(
-            measured(before, after, before[self.other], before.std(0), groups, component, self.effects)
-        )
-        before = self.rows(self.seen)
-        moved = change(self.latent, self.seen.params[self.other], component)
-        after = self.rows(self.eye.see(moved.w))
-        found.append(
-            measured(before, after, before[self.other], before.std(0), groups, component, self.effects)
-        )
-        return found[0], found[1]
-
-    def residual(self, change: Edit, component: str) -> float:
-        kept = change(self.latent, self.read, component)
-        return residual(self.latent.w, kept.w)
-
-
-def by_rig(rig: Rig, passes: int = PASSES) -> Edit:
-    return lambda latent, target, component: edit(rig, latent, target, [component], passes=passes)
-
-
-def by_corrector(rig: Rig, passes: int) -> Edit:
-    """Without any RigNet."""
-
-    def change(latent: Latent, target: FaceParams, component: str) -> Latent:
-        ws, places = latent.w, columns(rig.coding.groups, component)
-        wanted = with_columns(rig.rows(ws), rig.rows_of(target), places)
-        for _ in range(passes):
-            ws = rig.corrected(ws, wanted)
-        return replace(latent, w=ws)
-
-    return change
-
-
-def by_arithmetic(bench: Bench, corpus: LatentCorpus) -> Edit:
-    """The mean difference between latents of two groups: those that show more than the median of the component's
-    strongest number, and those that show less; as far as that number differs.
-    """
-    rig, codes = bench.rig, corpus.codes(corpus.rows)
-    rows = rig.rows_of(corpus.params)[corpus.rows]
-    steps = {}
-    for component in COMPONENTS:
-        places = columns(rig.coding.groups, component)
-        place = places[int(bench.effects[places].argmax())]
-        more = rows[:, place] > rows[:, place].median()
-        apart = rows[more, place].mean() - rows[~more, place].mean()
-        steps[component] = place, (codes[more].mean(0) - codes[~more].mean(0)) / apart
-
-    def change(latent: Latent, target: FaceParams, component: str) -> Latent:
-        place, step = steps[component]
-        far = rig.rows_of(target)[:, place] - rig.rows(latent.w)[:, place]
-        return replace(latent, w=latent.w + far[:, None, None] * step)
-
-    return change
-
-
-def ablations(bench: Bench, corpus: LatentCorpus, settings: RigSettings) -> dict[str, Edit]:
-    """The three inputs of decoders, each component by itself, and one run for all; alike and short."""
-    run = replace(EDITING, steps=ABLATION_STEPS, batch=ABLATION_BATCH)
-    kinds = {
-        "difference": {},
-        "absolute subset": {"mode": SUBSET, "reconstruction": ABSOLUTE_RECONSTRUCTION},
-        "absolute full": {"mode": FULL, "reconstruction": ABSOLUTE_RECONSTRUCTION},
-        "difference, together": {},
-        "difference, compared with the pictures": {"pictures": True},
-    }
-    found = {}
-    for name, changed in kinds.items():
-        networks = {}
-        rignet = RigNetSettings(tuple(COMPONENTS), **changed)
-        told = replace(settings, rignet=rignet, rignet_run=run, together="together" in name)
-        for components in told.stages:
-            lesson = rignet_lesson(corpus, bench.eye, replace(bench.rig, rignets={}), told, components)
-            trainer = RigTrainer(run, lesson)
-            for step in range(run.steps):
-                trainer.advance(step)
-            networks |= lesson.networks(trainer.average)
-        found[name] = by_rig(replace(bench.rig, rignets=networks), 1)
-        print(name, "trained", file=sys.stderr)
-    return found
 
 
 # Sliders and identity ------------------------------------------------------------------------------------------------
@@ -450,10 +346,5 @@ DFR): the limit of what is linear. The corrector is linear, too, but is told wha
 on from there: what DFR reads is a third nearer to what was asked, and other groups keep a third more. The regressor
 sees the smaller error as well, but hardly another leak. A second correction takes still more off what DFR reads (pose
 0.12, leak 0.12), and adds to what the regressor sees change."""
-ABLATED = """Trained alike and shorter than the rig above: {steps} steps of {batch} latents a network, measured on
-{pairs} pairs. Absolute wishes have a tenth of the weight on the residual, without which they edit nothing. Latent
-arithmetic: the mean difference of two groups of latents, as far as the component's strongest number (yaw; the
-expression or the light's coefficient that does most) has to move. The corrector alone edits without any RigNet."""
-
 if __name__ == "__main__":
     main()

@@ -5,9 +5,9 @@ leaves the rest (RigNet), one network after the other; the parameters are read a
 be read and taken back (Corrector).
 
 A rig is a .safetensors file. Tensors: `dfr.…`; `rignets.<component>.…`; `corrector.gain`, which may be missing;
-`coding.mean`, `.scale`, `.low`, `.high`, what
-the rows of the networks mean (`core.face.coding`). Metadata: format, version; those of the coding; the generator's name
-and fingerprint; height and width of its pictures, pixels; num_ws; modes: JSON {component: mode}.
+`coding.mean`, `.scale`, `.low`, `.high`, what the rows of the networks mean (`core.face.coding`). Metadata: format,
+version; those of the coding; the generator's name and fingerprint; height and width of its pictures, pixels; num_ws;
+modes: JSON {component: mode}.
 
 Source: Tewari et al. 2020, "StyleRig: Rigging StyleGAN for 3D Control over Portrait Images".
 """
@@ -208,8 +208,9 @@ def edit(
             most[:, columns(groups, component)] = far
         wanted = torch.minimum(torch.maximum(wanted, torch.minimum(present, -most)), torch.maximum(present, most))
         wanted = torch.lerp(present, wanted, strength)
+        known: Tensor | None = present
         for component in chosen:
-            ws = rig.moved(ws, wanted, component, present if component == chosen[0] else None)
+            ws, known = rig.moved(ws, wanted, component, known), None
         wanted = with_columns(present, wanted, [place for component in chosen for place in columns(groups, component)])
         for _ in range(passes - 1 if rig.corrector else 0):
             ws = rig.corrected(ws, wanted)

@@ -43,7 +43,8 @@ TINT = 10.0 * 3e-4
 scale of the others."""
 INPUT_NOISE = 0.25
 """Deviations of noise on codes. It makes DFR deaf to directions in which codes hardly differ and of which it knows
-nothing; else a RigNet moves codes there, which only DFR believes. Chosen on a toon generator: DFR misses no more."""
+nothing; else a RigNet moves codes there, which only DFR believes. Chosen on a toon generator: with 0.5 DFR misses more,
+with less hardly any less."""
 MOST_CODES = 2000
 """Whose statistics are taken."""
 SHEET = 10
